@@ -5,32 +5,15 @@ Each table is a process of its own, so that its memory is its own too.
 
 import subprocess
 import sys
-from pathlib import Path
 
 from bench import charts
+from bench.figures import ROOT
 
-TABLES = {
-    "log": ["-m", "bench.log"],
-    "decisions": ["-m", "bench.decisions"],
-    "checkpoint": ["-m", "bench.checkpoint"],
-    "recovery": ["-m", "bench.recovery"],
-    "dedup": ["-m", "bench.dedup"],
-    "admissions": ["-m", "bench.admissions"],
-    "delivery": ["-m", "bench.delivery"],
-    "rates": ["-m", "bench.rates"],
-    "slices": ["-m", "bench.slices"],
-    "direct": ["-m", "bench.direct"],
-    "inbox": ["-m", "bench.inbox"],
-    "users": ["-m", "bench.users"],
-    "track": ["-m", "bench.track"],
-    "post": ["-m", "bench.post"],
-    "flood": ["-m", "bench.flood"],
-    "pages": ["-m", "bench.pages"],
-    "replay": ["-m", "bench.replay"],
-    "overload": ["-m", "bench.overload"],
-    "day": ["-m", "bench.day"],
-}
-ROOT = Path(__file__).resolve().parent.parent
+TABLES = (
+    "log", "decisions", "checkpoint", "recovery", "admissions", "delivery", "rates", "slices", "direct",
+    "inbox", "users", "track", "post", "flood", "pages", "replay", "overload", "day",
+)  # fmt: skip
+"""Each a module of its name."""
 
 
 def main(wanted: list[str]) -> int:
@@ -40,7 +23,8 @@ def main(wanted: list[str]) -> int:
         print(f"no such table: {', '.join(unknown)}; there are {', '.join(TABLES)}", file=sys.stderr)
         return 2
     codes = [
-        subprocess.run([sys.executable, *TABLES[name]], cwd=ROOT, check=False).returncode for name in wanted or TABLES
+        subprocess.run([sys.executable, "-m", f"bench.{name}"], cwd=ROOT, check=False).returncode
+        for name in wanted or TABLES
     ]
     charts.main()
     return 1 if any(codes) else 0

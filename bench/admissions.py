@@ -1,4 +1,4 @@
-"""Admissions per second of one gateway process on one core, single and in batches: `python bench/admissions.py`.
+"""Admissions per second of one gateway process on one core, single and in batches: `python -m bench.admissions`.
 
 A real gateway process over the embedded log, pinned to one core; the client drives it from another. Posts of 300 bytes
 with a client's key each: validated, reserved, appended durably, committed, then answered. Closed loop: every connection
@@ -14,23 +14,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import uvloop
 
-import uvloop  # noqa: E402 - the path comes first
-
-from bench.figures import record  # noqa: E402 - as above
-from connectors.gateway.app import build_app  # noqa: E402 - as above
-from connectors.gateway.options import GatewayOptions, ServiceKey, UserTokens, hash_key  # noqa: E402 - as above
-from connectors.gateway.serve import serve  # noqa: E402 - as above
-from connectors.log.embedded.log import EmbeddedLog  # noqa: E402 - as above
-from connectors.log.topics import topic_specs  # noqa: E402 - as above
-from operators.admit import Rules  # noqa: E402 - as above
-from state.model.registry import load_registry  # noqa: E402 - as above
+from bench.figures import ROOT, record
+from bench.processes import cpu_seconds, peak_rss_mb
+from bench.sites import new_log, open_log
+from connectors.gateway.app import build_app
+from connectors.gateway.options import GatewayOptions, ServiceKey, UserTokens, hash_key
+from connectors.gateway.serve import serve
+from flows.process.open import clock_ms
+from operators.admit import Rules
+from state.model.registry import load_registry
 
 KEY = "bench-key"
 CONNECTIONS = 64
@@ -39,10 +36,6 @@ BATCH_EVENTS = 800
 _TEXT = "some text that makes this post about three hundred bytes long, as people do"
 Request = Callable[[int], bytes]
 _NUMBERS = itertools.count()
-
-
-def clock() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def event(number: int) -> str:
@@ -121,10 +114,10 @@ def run_gateway(directory: Path) -> None:
     """The measured process, on the first core it may use."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    log = EmbeddedLog(directory, clock=clock)
+    log = open_log(directory)
     keys = (ServiceKey(hash_key(KEY), "producer", "bench", limit_per_s=10**9),)
     options = GatewayOptions(directory, keys=keys, users=UserTokens("x" * 32))
-    app = build_app(options, log=log, rules=Rules(load_registry()), clock=clock)
+    app = build_app(options, log=log, rules=Rules(load_registry()), clock=clock_ms)
     serve(options, app, on_ready=lambda port: print(port, flush=True))
     log.close()
 
@@ -133,10 +126,9 @@ def run_gateway(directory: Path) -> None:
 def gateway() -> Iterator[tuple[int, int]]:
     """Port and process id of a gateway over an empty log."""
     with tempfile.TemporaryDirectory() as directory:
-        log = EmbeddedLog(Path(directory), clock=clock)
-        log.ensure_topics(topic_specs(4, timedelta(days=1)))
-        log.close()
-        process = subprocess.Popen([sys.executable, __file__, directory], stdout=subprocess.PIPE)
+        new_log(Path(directory)).close()
+        command = [sys.executable, "-m", "bench.admissions", directory]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
         assert process.stdout is not None
         try:
             yield int(process.stdout.readline()), process.pid
@@ -144,21 +136,6 @@ def gateway() -> Iterator[tuple[int, int]]:
             process.terminate()
             process.wait(30)
             process.stdout.close()
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far; 0 where the machine does not tell."""
-    stat = Path(f"/proc/{pid}/stat")
-    if not stat.exists():
-        return 0.0
-    fields = stat.read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def peak_rss_mb(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
 def main(*, seconds: float = 8.0) -> None:

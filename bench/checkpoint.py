@@ -15,17 +15,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.decisions import EPOCH, NOW, Workload, _document, measure_ours
-from bench.figures import ROOT, record
+from bench.decisions import NOW, Workload, measure_ours
+from bench.figures import ROOT, own_peak_rss_mb, record
+from bench.sites import EPOCH, document, phone_of
 from operators.decide import apply
 from state.decide.checkpoint import GroupStore
 from state.decide.exports import group_source
 from state.decide.group import GroupState
-from state.decide.moving import Layout, move_groups
+from state.decide.moving import DATABASE, Layout, move_groups, slot_directory
 from state.disk.exports import load_export, verify_export, write_export
 from state.model.keys import key_group
 from state.model.registry import load_registry
-from state.model.work import EndpointWork, FollowWork, PreferenceWork, Work
+from state.model.work import FollowWork, PreferenceWork, Work
 
 TABLE = "checkpoint"
 FOLLOWS = 4
@@ -76,9 +77,7 @@ def measure_overhead(*, users: int = 60_000, posts: int = 5, rounds: int = 3) ->
 
 def _settings(user: str, group: int, choose: random.Random, documents: list[dict[str, Any]]) -> Iterator[Work]:
     yield PreferenceWork(g=group, stamp=NOW, user=user, doc=choose.choice(documents))
-    yield EndpointWork(
-        g=group, stamp=NOW, user=user, channel="push", id="phone", platform="ios", address="0" * 64, registered_at=NOW
-    )  # fmt: skip
+    yield phone_of(user, group, NOW)
     for _ in range(FOLLOWS):
         followee = f"author{int(100_000 * choose.random() ** 3)}"
         yield FollowWork(g=group, stamp=NOW, follower=user, followee=followee, on=True)
@@ -87,7 +86,7 @@ def _settings(user: str, group: int, choose: random.Random, documents: list[dict
 def build(directory: Path, users: int) -> None:
     """Store so many users: preferences, a device, some they follow."""
     choose, registry = random.Random(7), load_registry()
-    documents = [_document(choose) for _ in range(1_000)]
+    documents = [document(choose) for _ in range(1_000)]
     groups: dict[int, list[str]] = collections.defaultdict(list)
     for number in range(users):
         user = f"user{number}"
@@ -127,8 +126,6 @@ def measure_start(directory: Path, users: int, name: str) -> None:
 
 def load(directory: Path) -> None:
     """What the child does."""
-    from bench.figures import own_peak_rss_mb
-
     store, registry = GroupStore(directory), load_registry()
     states = [store.load(group, registry) for group in range(240)]
     assert len(states) == 240
@@ -138,7 +135,7 @@ def load(directory: Path) -> None:
 def measure_epochs(directory: Path, users: int, name: str) -> None:
     """`wal_bytes_per_epoch`: of scattered changes of preferences, per changed user."""
     choose, registry = random.Random(8), load_registry()
-    documents = [_document(choose) for _ in range(1_000)]
+    documents = [document(choose) for _ in range(1_000)]
     store = CountedStore(directory)
     states = {group: store.load(group, registry) for group in range(240)}
     seconds: list[float] = []
@@ -184,7 +181,8 @@ def measure_rescale(directory: Path, users: int, name: str) -> None:
     since it takes the checkpoint apart.
     """
     with tempfile.TemporaryDirectory() as home:
-        directory.rename(Path(home) / "rocksdb")
+        slot_directory(Path(home), 0).mkdir(parents=True)
+        directory.rename(slot_directory(Path(home), 0) / DATABASE)
         begin = time.perf_counter()
         moved = move_groups(Path(home), Layout(2, 1))
         seconds = time.perf_counter() - begin

@@ -14,7 +14,6 @@ import os
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,11 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.delivery import started
 from bench.figures import ROOT, record
 from bench.flood import append, phone
 from bench.open_loop import Offering, Pace, Request
 from bench.overload import BATCH_PATH, KEYS, NICE, SENDERS, port_of
+from bench.processes import ignore_output, resident_bytes, system_up
 from connectors.log.embedded.log import EmbeddedLog
 from flows.up.ports import any_port
 
@@ -58,11 +57,8 @@ def main(arguments: Sequence[str]) -> None:
             "PYTHONPATH": os.pathsep.join([str(ROOT / "bench" / "fast_clock"), os.environ.get("PYTHONPATH", "")]),
         }  # fmt: skip
         environment |= {f"CARILLON_GATEWAY__{name}": str(any_port("127.0.0.1")) for name in ("PORT", "P0_PORT")}
-        command = [sys.executable, "-m", "flows.cli", "up", "--json", "--data", str(directory / "site")]
-        with started(command, environment=environment) as process:
-            assert process.stdout is not None
-            up = json.loads(process.stdout.readline())
-            threading.Thread(target=process.stdout.read, daemon=True).start()
+        with system_up(directory / "site", environment) as (process, up):
+            ignore_output(process)
             log = EmbeddedLog(directory / "site", clock=clock.now_ms)
             people(log, clock)
             hours = live(up, log, clock, given.minutes * 60, given.per_s)
@@ -99,7 +95,7 @@ def live(up: dict[str, Any], log: EmbeddedLog, clock: Clock, seconds: float, per
             for process in up["processes"]:
                 by_hour = seen[process["name"]]
                 by_hour += [[] for _ in range(hour + 1 - len(by_hour))]
-                by_hour[hour].append(_resident_mb(process["pid"]))
+                by_hour[hour].append(resident_bytes(process["pid"]) / (1 << 20))
             if passed % 30 < _LOOK_S:
                 print(hour, {name: round(hours[-1][-1]) for name, hours in seen.items()}, file=sys.stderr)
             settings(log, clock, int(passed))
@@ -130,10 +126,6 @@ def tell(hours: Hours, seconds: float, per_s: int) -> None:
     ):  # fmt: skip
         record(TABLE, figure, value, unit, work=work, n=round(seconds * per_s), seconds=seconds, peak_rss_mb=total,
                against=f"hours {HOURS // 4} to {HOURS // 2}: {before:.0f} MB in all processes")  # fmt: skip
-
-
-def _resident_mb(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
 # what happens

@@ -14,18 +14,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import orjson
 from bytewax.recovery import RecoveryConfig, init_db_dir
-from bytewax.testing import TestingSource, cluster_main
+from bytewax.testing import TestingSource
 
 from bench import plain_flow
 from bench.figures import record
+from bench.sites import PARTITIONS, append_works, document, new_log, open_log, phone_of, run_flow
 from connectors.log import NewRecord, Record
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.sink import LogSink
-from connectors.log.topics import topic_specs
 from flows import decide
 from state import slices
 from state.decide.checkpoint import GroupStore
@@ -34,27 +33,11 @@ from state.model.arrow import batch_table
 from state.model.event import Event
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
-from state.model.work import EndpointWork, FollowWork, KillWork, PreferenceWork, SliceWork, Work, encode_work
+from state.model.work import FollowWork, KillWork, PreferenceWork, SliceWork, Work
 
-PARTITIONS = 4
-EPOCH = timedelta(milliseconds=200)
 NOW = int(time.time() * 1000) + 86_400_000
 """Tomorrow: no hold ends while either side runs."""
 STAR = "star"
-ZONES = ("Europe/Paris", "America/New_York", "Asia/Tokyo", "Asia/Kolkata", "America/Sao_Paulo", "Africa/Cairo")
-
-
-def _document(choose: random.Random) -> dict[str, Any]:
-    """One of some hundred documents, as users have them: few stray far from the defaults."""
-    document: dict[str, Any] = {}
-    if choose.random() < 0.5:
-        quiet = {"enabled": True, "start": choose.choice(["22:00", "23:00"]), "end": "07:00"}
-        document["quiet_hours"] = quiet | {"timezone": choose.choice(ZONES)}
-    if choose.random() < 0.2:
-        document["frequency_cap"] = {"max_per_hour": choose.choice([2, 5, 20]), "max_per_day": choose.choice([4, 50])}
-    if choose.random() < 0.1:
-        document["types"] = {"new_post": {"enabled": False}}
-    return document
 
 
 def _event(number: int) -> Event:
@@ -72,23 +55,10 @@ class Workload:
     def __init__(self, users: int, posts: int) -> None:
         choose = random.Random(7)
         self.users = [f"user{number}" for number in range(users)]
-        self.documents = {user: _document(choose) for user in self.users}
+        self.documents = {user: document(choose) for user in self.users}
         self.reachable = {user for user in self.users if choose.random() < 0.9}
         self.events = [_event(number) for number in range(posts)]
         self.decisions = users * posts
-
-
-def _append(log: EmbeddedLog, records: Iterator[Work]) -> None:
-    batch: list[NewRecord] = []
-    for work in records:
-        assert work.g is not None
-        partition = partition_of_group(work.g, PARTITIONS)
-        batch.append(NewRecord("work", partition, str(work.g).encode(), encode_work(work)))
-        if len(batch) == 5_000:
-            log.append(batch)
-            batch = []
-    if batch:
-        log.append(batch)
 
 
 def _settings(work: Workload) -> Iterator[Work]:
@@ -97,20 +67,13 @@ def _settings(work: Workload) -> Iterator[Work]:
         yield PreferenceWork(g=group, stamp=NOW, user=user, doc=work.documents[user])
         yield FollowWork(g=group, stamp=NOW, follower=user, followee=STAR, on=True)
         if user in work.reachable:
-            yield EndpointWork(
-                g=group, stamp=NOW, user=user, channel="push", id="phone", platform="ios", address="0" * 64,
-                registered_at=NOW,
-            )  # fmt: skip
+            yield phone_of(user, group, NOW)
 
 
 def _slices(work: Workload) -> Iterator[Work]:
     for event in work.events:
         for group in range(240):
             yield SliceWork(g=group, stamp=event.ingested_at, event=event)
-
-
-def _open(directory: Path) -> EmbeddedLog:
-    return EmbeddedLog(directory, clock=lambda: int(time.time() * 1000))
 
 
 class _Written:
@@ -158,10 +121,11 @@ def _run_decide(
         return all(store.next_offset(group) >= end for group, end in groups)
 
     flow = decide.wire(
-        lambda: _open(directory), store, load_registry(), journal, partitions=PARTITIONS, budget=200_000, drain=drain
-    )
+        lambda: open_log(directory), store, load_registry(), journal, partitions=PARTITIONS, budget=200_000,
+        drain=drain,
+    )  # fmt: skip
     start, cpu = time.perf_counter(), time.process_time()
-    cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)
+    run_flow(flow)
     used = time.process_time() - cpu
     store.commit()
     store.close()
@@ -192,13 +156,11 @@ def measure_ours(
     """(decisions per second, per processor second, outcomes); `deciding_store` is that of the run that is timed."""
     directory = Path(tempfile.mkdtemp())
     try:
-        log = _open(directory)
-        log.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
-        _append(log, _settings(work))
-        last = encode_work(KillWork(stamp=NOW, scope="type", value="none", on=False))  # a tick alone is not stored
-        log.append([NewRecord("work", p, b"", last) for p in range(PARTITIONS)])
+        log = new_log(directory)
+        append_works(log, _settings(work))
+        append_works(log, [KillWork(stamp=NOW, scope="type", value="none", on=False)])  # a tick alone is not stored
         _run_decide(directory, log, 0)
-        _append(log, _slices(work))
+        append_works(log, _slices(work))
         seconds, cpu = _run_decide(directory, log, work.decisions, deciding_store)
         outcomes = _outcomes(log)
         log.close()
@@ -221,38 +183,22 @@ def measure_plain(work: Workload) -> tuple[float, float, Counter[str]]:
     settings = list(_plain_records(work))
     events: list[plain_flow.Input] = [("event", event) for event in work.events]
     try:
-        log = _open(directory)
-        log.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
-        init_db_dir(directory / "recovery", 1) if _made(directory / "recovery") else None
+        log = new_log(directory)
+        (directory / "recovery").mkdir()
+        init_db_dir(directory / "recovery", 1)
         recovery = RecoveryConfig(str(directory / "recovery"))
-        items = [*settings, TestingSource.EOF(), *events]
-        flow = _plain(items, followers, directory)
-        cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH, recovery_config=recovery)
+        source = TestingSource([*settings, TestingSource.EOF(), *events], batch_size=1)
+        sink = LogSink(lambda: open_log(directory), ["ledger"])
+        flow = plain_flow.wire(source, followers, _ledger_record, sink)
+        run_flow(flow, recovery)
         start, cpu = time.perf_counter(), time.process_time()
-        cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH, recovery_config=recovery)
+        run_flow(flow, recovery)
         seconds, used = time.perf_counter() - start, time.process_time() - cpu
         outcomes = _outcomes(log)
         log.close()
     finally:
         shutil.rmtree(directory)
     return work.decisions / seconds, work.decisions / used, outcomes
-
-
-def _made(directory: Path) -> bool:
-    directory.mkdir()
-    return True
-
-
-def _plain(items: list[Any], followers: dict[str, list[str]], directory: Path) -> Any:
-    import bytewax.operators as op
-    from bytewax.dataflow import Dataflow
-
-    flow = Dataflow("plain")
-    read = op.input("read", flow, TestingSource(items, batch_size=1))
-    keyed = op.flat_map("recipients", read, plain_flow.recipients(followers))
-    decided = op.stateful("decide", keyed, plain_flow.DecideUser)
-    op.output("write", op.map("record", decided, _ledger_record), LogSink(lambda: _open(directory), ["ledger"]))
-    return flow
 
 
 def _ledger_record(item: tuple[str, tuple[str, str, str | None]]) -> tuple[str, NewRecord]:

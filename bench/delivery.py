@@ -1,4 +1,4 @@
-"""Sends and mails per core, and P0 from acceptance to the provider: `python bench/delivery.py [p0|push|mail|signed]`.
+"""Sends and mails per core, and P0 from acceptance to the provider: `python -m bench.delivery [p0|push|mail|signed]`.
 
 P0: the whole system (`carillon up`) with nothing else to do; codes are posted at 50/s, each on its own; from the moment
 at which the 202 was read to the moment at which the provider noted the message, before it answered (its journal, in
@@ -12,44 +12,28 @@ link to unsubscribe and a DKIM signature by an RSA key of 2048 bits.
 """
 
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key  # noqa: E402 - the path comes first
-from cryptography.hazmat.primitives.serialization import (  # noqa: E402 - as above
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
+from bench.figures import record
+from bench.native_servers import native_server
+from bench.processes import call, cpu_seconds, journal, peak_rss_mb, started, system_up
+from bench.sites import PARTITIONS, new_log
+from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.interface import NewRecord
+from connectors.sandbox.options import sandbox_options
+from flows.process.open import clock_ms
+from state.model.keys import key_group, partition_of_group
 
-from bench.figures import record  # noqa: E402 - the path comes first
-from bench.native_servers import native_server  # noqa: E402 - as above
-from connectors.log.embedded.log import EmbeddedLog  # noqa: E402 - as above
-from connectors.log.interface import NewRecord  # noqa: E402 - as above
-from connectors.log.topics import topic_specs  # noqa: E402 - as above
-from connectors.sandbox.options import sandbox_options  # noqa: E402 - as above
-from state.model.keys import key_group, partition_of_group  # noqa: E402 - as above
-
-PARTITIONS = 4
 PUSHES, MAILS = 40_000, 10_000
 CODES, CODES_PER_S = 1_000, 50
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def main(wanted: list[str]) -> None:
@@ -68,9 +52,7 @@ def main(wanted: list[str]) -> None:
 
 
 def p0_idle(directory: Path) -> None:
-    with started([sys.executable, "-m", "flows.cli", "up", "--json", "--data", str(directory)]) as process:
-        assert process.stdout is not None
-        up = json.loads(process.stdout.readline())
+    with system_up(directory) as (_, up):
         key = up["keys"]["producer"]
         for number in range(CODES):
             device = {"platform": "ios", "address": f"{number:064x}"}
@@ -95,20 +77,12 @@ def post_code(up: dict[str, Any], number: int) -> float:
     return time.time() * 1000
 
 
-def call(url: str, path: str, key: str, method: str, body: object) -> None:
-    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-    request = urllib.request.Request(url + path, json.dumps(body).encode(), headers, method=method)
-    with urllib.request.urlopen(request, timeout=10) as response:
-        assert response.status in (200, 201, 202, 204), response.status
-
-
 # push and mail
 
 
 def sends(directory: Path, channel: str, count: int, *, signed: bool = False) -> None:
     directory.mkdir()
-    log = EmbeddedLog(directory, clock=now_ms)
-    log.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
+    log = new_log(directory)
     for start in range(0, count, 1000):
         log.append([emission(channel, number) for number in range(start, start + 1000)])
     sandbox = [sys.executable, "-m", "connectors.sandbox", "--dir", str(directory)]
@@ -164,7 +138,7 @@ def count_deliveries(records: list[Any]) -> int:
 
 
 def emission(channel: str, number: int) -> NewRecord:
-    user, now = f"user{number}", now_ms()
+    user, now = f"user{number}", clock_ms()
     group = key_group(user)
     address = f"{number:06}".ljust(64, "0") if channel == "push" else f"user{number}@example.com"
     value = {
@@ -178,40 +152,6 @@ def emission(channel: str, number: int) -> NewRecord:
     headers = (("schema", b"emission/1+json"), ("seq", f"d:{group}:{number}:0".encode()))
     partition = partition_of_group(group, PARTITIONS)
     return NewRecord(f"deliver.{channel}", partition, user.encode(), json.dumps(value).encode(), headers)
-
-
-# processes
-
-
-@contextmanager
-def started(
-    command: list[str], *, core: int | None = None, environment: dict[str, str] | None = None
-) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, **(environment or {})},
-    )  # fmt: skip
-    if core is not None and (os.cpu_count() or 1) > core:
-        os.sched_setaffinity(process.pid, {core})
-    try:
-        yield process
-    finally:
-        os.kill(process.pid, signal.SIGTERM)
-        process.wait(timeout=90)
-
-
-def journal(directory: Path, provider: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (directory / "sandbox" / f"{provider}.ndjson").read_text().splitlines()]
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def peak_rss_mb(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":

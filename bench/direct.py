@@ -11,16 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from bytewax.testing import cluster_main
-
 from bench.figures import record
+from bench.sites import PARTITIONS, new_log, open_log, run_flow
 from connectors.log import NewRecord
 from connectors.log.embedded.log import EmbeddedLog
-from connectors.log.topics import topic_specs
 from flows import decide, inbox, sequence, track
 from flows.process.collector import settle_collector
 from flows.process.open import clock_ms
@@ -34,10 +31,8 @@ from state.model.registry import load_registry
 from state.model.settings import ENDPOINT, EndpointRecord
 from state.sequence.store import SequenceStore
 
-PARTITIONS = 4
 REGISTRY = load_registry()
 USERS = 5_000
-EPOCH = timedelta(milliseconds=200)
 BUDGET = 20_000
 
 
@@ -47,14 +42,13 @@ class Site:
     def __init__(self, directory: Path, reached: int) -> None:
         """Of ten users, `reached` have a phone."""
         self.directory = directory
-        self.log = self.open_log()
-        self.log.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
+        self.log = new_log(directory)
         self.ticks = PARTITIONS
         """Records of `work` that were not read from elsewhere; at first the versions."""
         self.log.append([_phone(number) for number in range(USERS) if number % 10 < reached])
 
     def open_log(self) -> EmbeddedLog:
-        return EmbeddedLog(self.directory, clock=clock_ms)
+        return open_log(self.directory)
 
     def accept(self, events: int) -> None:
         for first in range(0, events, 1_000):
@@ -73,7 +67,7 @@ class Site:
             self.open_log, store, journal, REGISTRY, None,
             SequenceOptions(BUDGET, BUDGET), clock=lambda: now, drain=lambda: self.written("work") >= end,
         )  # fmt: skip
-        cluster_main(sequence.wire(self.open_log, parts), [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)
+        run_flow(sequence.wire(self.open_log, parts))
         store.close()
         journal.close()
 
@@ -82,18 +76,18 @@ class Site:
         flow = decide.wire(
             self.open_log, store, REGISTRY, journal, partitions=PARTITIONS, budget=BUDGET, drain=lambda: True
         )
-        cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)
+        run_flow(flow)
         store.commit()
         store.close()
         journal.close()
 
     def inbox(self) -> None:
         flow = inbox.wire(self.open_log, self.directory, drain=lambda: True)
-        cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)
+        run_flow(flow)
 
     def track(self) -> None:
         flow = track.wire(self.open_log, self.directory, drain=lambda: True, now_ms=clock_ms)
-        cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)
+        run_flow(flow)
 
 
 def _phone(number: int) -> NewRecord:

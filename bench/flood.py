@@ -21,11 +21,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from bench.delivery import call, journal, now_ms, started
 from bench.figures import record
+from bench.processes import call, ignore_output, journal, started, system_up
+from bench.sites import open_log
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
 from connectors.sandbox.options import SandboxOptions, sandbox_options
+from flows.process.open import clock_ms
 from state.model.keys import key_group, partition_of_group
 from state.model.settings import SETTINGS
 
@@ -48,12 +50,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--followers", type=int, default=FOLLOWERS)
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name, provider(Path(name) / "p1") as many, provider(Path(name) / "p0") as one:
-        directory, environment = Path(name) / "site", _environment(many, one)
-        command = [sys.executable, "-m", "flows.cli", "up", "--json", "--data", str(directory)]
-        with started(command, environment=environment) as process:
-            assert process.stdout is not None
-            up = json.loads(process.stdout.readline())
-            threading.Thread(target=process.stdout.read, daemon=True).start()
+        directory = Path(name) / "site"
+        with system_up(directory, _environment(many, one)) as (process, up):
+            ignore_output(process)
             people(directory, given.rounds, given.followers)
             phases = run(Path(name), up, given.rounds)
     tell(phases, given.followers)
@@ -203,7 +202,7 @@ def people(directory: Path, rounds: int, followers: int) -> None:
         ("buyers\0" + "0", {"segment": "buyers", "version": 1, "chunk": 0, "users": members}),
         ("buyers\0commit", {"segment": "buyers", "version": 1, "chunks": 1}),
     ]
-    log = EmbeddedLog(directory, clock=now_ms)
+    log = open_log(directory)
     append(log, "endpoints", ((f"{user}\0push\0d", user, phone(user)) for user in [*fans, *members, *to_call, FIRST]))
     append(log, "preferences", ((user, user, {"user": user, "doc": on}) for user in members))
     follows = ((fan, {"followee": "star", "follower": fan, "on": True}) for fan in fans)
@@ -216,7 +215,7 @@ def phone(user: str) -> dict[str, Any]:
     """A device: of Android, if it is called by codes."""
     return {
         "user": user, "channel": "push", "id": "d", "platform": "android" if user.startswith("p0-") else "ios",
-        "address": address(user), "state": "active", "registered_at": now_ms(),
+        "address": address(user), "state": "active", "registered_at": clock_ms(),
     }  # fmt: skip
 
 

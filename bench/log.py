@@ -1,4 +1,4 @@
-"""Appends and reads per second of both logs, latencies, group commit, and what an epoch costs: `python bench/log.py`.
+"""Appends and reads per second of both logs, latencies, group commit, and what an epoch costs: `python -m bench.log`.
 
 Records have 300 random bytes and two headers. CARILLON_KAFKA names a broker to use instead of an own one.
 """
@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -25,15 +24,12 @@ from connectors.log.interface import Log, NewRecord, TopicSpec
 from connectors.log.kafka.log import KafkaLog
 from connectors.log.sink import LogSink, sink_key
 from connectors.log.source import LogSource, SourceBatch
+from flows.process.open import clock_ms
 from infra.services import start_kafka
 
 BATCHES, BATCH, SINGLES, PARTITIONS = 300, 1000, 2000, 4
 HEADERS = (("schema", b"event/1+json"), ("trace", b"0" * 16))
 Open = Callable[[], Log]
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def batch(topic: str, partitions: int) -> list[NewRecord]:
@@ -74,19 +70,12 @@ def reads(name: str, log: Log, topic: str) -> None:
         count, ended = count + len(records), time.perf_counter()
     reader.close()
     seconds = ended - started
-    record(
-        "log",
-        f"{name}_reads",
-        count / seconds,
-        "records/s",
-        work="poll(1000) of 4 partitions",
-        n=count,
-        seconds=seconds,
-    )
+    work = "poll(1000) of 4 partitions"
+    record("log", f"{name}_reads", count / seconds, "records/s", work=work, n=count, seconds=seconds)
 
 
 def new_topic(log: Log, name: str) -> str:
-    topic = f"bench-{name}-{now_ms()}"
+    topic = f"bench-{name}-{clock_ms()}"
     log.ensure_topics([TopicSpec(topic, PARTITIONS)])
     return topic
 
@@ -156,14 +145,11 @@ def copy(
     def on_epoch() -> None:
         ended[0] += 1
 
-    options: dict[str, Any] = {
-        "start": lambda _topic, _partition: 0,
-        "budget": 1 << 30,
-        "drain": drain,
-        "on_epoch": on_epoch,
-    }
     flow = Dataflow("copy")
-    batches = op.input("read", flow, LogSource(open_log, [source], **options))
+    reading = LogSource(
+        open_log, [source], start=lambda _topic, _part: 0, budget=1 << 30, drain=drain, on_epoch=on_epoch
+    )
+    batches = op.input("read", flow, reading)
     op.output("write", op.flat_map("copy", batches, lambda records: copied(records, sink)), LogSink(open_log, [sink]))
     store = None
     if recovery:
@@ -181,10 +167,10 @@ def main() -> None:
     bootstrap = given or (cluster.bootstrap if cluster else "")
 
     def open_embedded() -> Log:
-        return EmbeddedLog(directory / "normal", clock=now_ms)
+        return EmbeddedLog(directory / "normal", clock=clock_ms)
 
     def open_full() -> Log:
-        return EmbeddedLog(directory / "full", clock=now_ms, options=EmbeddedOptions(sync_full=True))
+        return EmbeddedLog(directory / "full", clock=clock_ms, options=EmbeddedOptions(sync_full=True))
 
     def open_kafka() -> Log:
         return KafkaLog(bootstrap)

@@ -8,17 +8,13 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from connectors.sandbox.certificates import SandboxFiles  # noqa: E402 - the path comes first
-from connectors.sandbox.options import sandbox_options  # noqa: E402 - as above
+from connectors.sandbox.certificates import SandboxFiles
+from connectors.sandbox.options import sandbox_options
 
 _NGINX = """
 daemon off; master_process off; pid %(directory)s/nginx.pid; error_log stderr crit;

@@ -27,12 +27,13 @@ from typing import Any, NamedTuple
 
 import jwt
 
-from bench.delivery import journal, now_ms, peak_rss_mb, started
 from bench.figures import record
 from bench.flood import address, append, fcm_environment, phone, provider
 from bench.open_loop import Answers, Offering, Pace, Request
+from bench.processes import forget_peak, journal, peak_rss_mb, system_up
+from bench.sites import open_log
 from connectors.load import LoadLevels, is_load
-from connectors.log.embedded.log import EmbeddedLog
+from flows.process.open import clock_ms
 from flows.up.ports import any_port
 from operators.load import CLEARANCE, THRESHOLDS
 
@@ -65,9 +66,8 @@ def main(arguments: Sequence[str]) -> None:
         config.write_text(SENDERS, encoding="utf-8")
         environment = {**fcm_environment(one), "CARILLON_CONFIG": str(config)}
         environment |= {f"CARILLON_GATEWAY__{name}": str(any_port("127.0.0.1")) for name in ("PORT", "P0_PORT")}
-        command = [sys.executable, "-m", "flows.cli", "up", "--json", "--data", str(Path(name) / "site")]
-        with started(command, environment=environment) as process:
-            site = Site(process, Path(name))
+        with system_up(Path(name) / "site", environment) as (process, up):
+            site = Site(process, up, Path(name))
             site.people(given.seconds, ("idle", *map(str, given.factors)))
             _run(site, given.seconds, given.factors)
             site.close()
@@ -154,14 +154,13 @@ def _tell(phase: str, rush: Rush, factor: int, peak: float, seconds: float) -> N
 class Site:
     """The running system, and what is seen of it."""
 
-    def __init__(self, process: subprocess.Popen[str], directory: Path) -> None:
-        assert process.stdout is not None
-        self._up = json.loads(process.stdout.readline())
+    def __init__(self, process: subprocess.Popen[str], up: dict[str, Any], directory: Path) -> None:
+        self._up = up
         self._exits: list[str] = []
         threading.Thread(target=self._read, args=(process.stdout,), daemon=True).start()
         self._directory = directory
         self._pids = {each["name"]: each["pid"] for each in self._up["processes"]}
-        self._log = EmbeddedLog(directory / "site", clock=now_ms)
+        self._log = open_log(directory / "site")
         self._levels, self._level_seen = LoadLevels(), 0
         self._number = 0
         self._ended = threading.Event()
@@ -180,7 +179,7 @@ class Site:
             for each in filter(is_load, reader.poll(1_000, _NOW)):
                 self._levels.note(each)
                 print("load", each.value.decode(), file=sys.stderr)
-            self._level_seen = max(self._level_seen, self._levels.level(now_ms()))
+            self._level_seen = max(self._level_seen, self._levels.level(clock_ms()))
         reader.close()
 
     def close(self) -> None:
@@ -292,7 +291,7 @@ class Site:
 
     def _forget_peaks(self) -> dict[str, float]:
         for pid in self._pids.values():
-            Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+            forget_peak(pid)
         return {name: peak_rss_mb(pid) for name, pid in self._pids.items()}
 
     # normal again
@@ -338,7 +337,7 @@ class Site:
     def _at_rest(self) -> bool:
         text = self._call("GET", "/metrics", KEYS["producer"], None)[1].decode()
         scores = [float(line.split()[-1]) for line in text.splitlines() if line.startswith("carillon_load_score{")]
-        return self._levels.level(now_ms()) == 0 and max(scores) < THRESHOLDS[0] - CLEARANCE
+        return self._levels.level(clock_ms()) == 0 and max(scores) < THRESHOLDS[0] - CLEARANCE
 
 
 def port_of(url: str) -> int:

@@ -22,9 +22,9 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import urlencode
 
-from bench.delivery import cpu_seconds, peak_rss_mb, started
 from bench.figures import record
 from bench.pages_site import FOLLOWERS, HEAVY, LIGHT, build
+from bench.processes import cpu_seconds, peak_rss_mb, started
 from flows.config.credentials import development_credentials
 from flows.config.settings import GatewayTable
 from flows.up.ports import ReservedPorts

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from bench.sites import phone_of
 from connectors.archive.forms import LEDGER, RAW, raw_table
 from connectors.archive.parquet import HOUR_MS, ArchiveWriter
 from connectors.audit import audit_record
@@ -37,7 +38,6 @@ from state.model.ledger import DELIVERY, AttemptMade, DeliveryRecord
 from state.model.registry import load_registry
 from state.model.work import (
     AnyWork,
-    EndpointWork,
     EventWork,
     FollowWork,
     PreferenceWork,
@@ -130,17 +130,10 @@ def _people(day: _Day) -> None:
             document = _NIGHT if number % 20 == 0 else {"types": {"mention": {"enabled": False}}}
             day.take(PreferenceWork(g=group, stamp=now, user=user, doc=document))
         if number % 10 < 7:
-            day.take(_phone(user, now))
+            day.take(phone_of(user, key_group(user), now))
     for user in (HEAVY, LIGHT):
-        day.take(_phone(user, now))
+        day.take(phone_of(user, key_group(user), now))
     day.flush()
-
-
-def _phone(user: str, now: int) -> EndpointWork:
-    return EndpointWork(
-        g=key_group(user), stamp=now, user=user, channel="push", id="phone", platform="ios", address="0" * 64,
-        registered_at=now,
-    )  # fmt: skip
 
 
 def _live(day: _Day) -> None:

@@ -71,11 +71,16 @@ def recipients(followers: dict[str, list[str]]) -> Callable[[Input], list[tuple[
     return expand
 
 
-def wire(source: Source[Input], sink: Sink[Any], followers: dict[str, list[str]]) -> Dataflow:
+def wire(
+    source: Source[Any],
+    followers: dict[str, list[str]],
+    record: Callable[[tuple[str, Decision]], Any],
+    sink: Sink[Any],
+) -> Dataflow:
     """read -> one item per recipient -> decide by user -> write."""
     flow = Dataflow("plain")
     items = op.input("read", flow, source)
     keyed = op.flat_map("recipients", items, recipients(followers))
     decided = op.stateful("decide", keyed, DecideUser)
-    op.output("write", decided, sink)
+    op.output("write", op.map("record", decided, record), sink)
     return flow

@@ -22,6 +22,7 @@ import numpy as np
 
 from bench.figures import record
 from bench.post_site import AUTHOR, EARLY_AUTHOR, Site, groups_of, prepare, running
+from bench.processes import forget_peak
 from connectors.archive.manifest import read_manifest
 from connectors.inbox.rocksdb import RocksInboxReader
 from connectors.log import Record
@@ -153,7 +154,8 @@ def measure(directory: Path, followers: int, at_rest_s: float = AT_REST_S, *, ex
         idle = site.processor_s()
         time.sleep(at_rest_s)
         before, starts = site.processor_s(), site.ends(*_TOPICS)
-        site.forget_peaks()
+        for pid in site.pids.values():
+            forget_peak(pid)
         resident, began = site.peaks_mb(), time.monotonic()
         seen, outcomes = _post(site, AUTHOR, followers, give_up_s)
         time.sleep(at_rest_s)

@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.decisions import _document
-from bench.delivery import cpu_seconds, peak_rss_mb
 from bench.figures import ROOT
+from bench.processes import cpu_seconds, peak_rss_mb
+from bench.sites import addresses_of, document, open_log
 from connectors.log import NewRecord
-from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.topics import topic_specs
 from flows.config.settings import Settings
 from flows.decide import DIRECTORY as DECIDE
@@ -37,7 +36,7 @@ from state.decide.moving import DATABASE, slot_directory
 from state.model.event import EVENT, RawEvent, encode_event, event_key, resolve
 from state.model.keys import KEY_GROUPS, key_group, partition_of_group
 from state.model.registry import load_registry
-from state.model.work import EndpointWork, FollowWork, PreferenceWork, TickWork, Work, encode_work
+from state.model.work import FollowWork, PreferenceWork, TickWork, Work, encode_work
 from state.sequence.store import SequenceState, SequenceStore
 
 AUTHOR, EARLY_AUTHOR = "star", "early"
@@ -55,7 +54,7 @@ class Site:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.partitions = Settings().log.partitions
-        self.log = EmbeddedLog(directory, clock=clock_ms)
+        self.log = open_log(directory)
         self.pids: dict[str, int] = {}
 
     def post(self, author: str) -> int:
@@ -79,11 +78,6 @@ class Site:
     def processor_s(self) -> dict[str, float]:
         """Of each process, so far."""
         return {name: cpu_seconds(pid) for name, pid in self.pids.items()}
-
-    def forget_peaks(self) -> None:
-        """From now on the most memory counts that is held from now on."""
-        for pid in self.pids.values():
-            Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
 
     def peaks_mb(self) -> dict[str, float]:
         """The most resident memory of each process, since the peaks were forgotten."""
@@ -132,9 +126,9 @@ def _prepare_sequence(path: Path, groups: list[npt.NDArray[np.int64]], partition
 def _prepare_decide(path: Path, groups: list[npt.NDArray[np.int64]]) -> None:
     path.parent.mkdir(parents=True)
     store, choose = GroupStore(path), random.Random(7)
-    documents = [_document(choose) for _ in range(50)]
-    for document in documents:
-        document.pop("quiet_hours", None)
+    documents = [document(choose) for _ in range(50)]
+    for each in documents:
+        each.pop("quiet_hours", None)
     quiet = _quiet_now()
     for group, numbers in enumerate(groups):
         state = store.load(group, _REGISTRY)
@@ -170,17 +164,7 @@ def _works(
             yield FollowWork(g=group, stamp=now, follower=user, followee=EARLY_AUTHOR, on=True)
         if (own := document()) is not None:
             yield PreferenceWork(g=group, stamp=now, user=user, doc=own)
-        share = choose.random()
-        for device in range((share < 0.6) + (share < 0.1)):
-            yield EndpointWork(
-                g=group, stamp=now, user=user, channel="push", id=f"device{device}", platform="ios",
-                address=choose.randbytes(32).hex(), registered_at=now,
-            )  # fmt: skip
-        if choose.random() < 0.2:
-            address = f"{user}@example.org"
-            yield EndpointWork(
-                g=group, stamp=now, user=user, channel="email", id="mail", address=address, registered_at=now
-            )
+        yield from addresses_of(user, group, now, choose)
 
 
 @contextmanager

@@ -14,12 +14,9 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from bytewax.testing import cluster_main
-
 from bench.figures import record
-from connectors.log import NewRecord
+from bench.sites import PARTITIONS, append_works, new_log, open_log, phone_of, run_flow
 from connectors.log.embedded.log import EmbeddedLog
-from connectors.log.topics import topic_specs
 from flows import decide
 from flows.config.settings import LaneOptions, Settings, load_settings
 from flows.process.cluster import ClusterPlace
@@ -28,11 +25,9 @@ from flows.recovery.slots import DecideSlot
 from state.model.event import Event
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
-from state.model.work import EndpointWork, EventWork, PreferenceWork, TickWork, Work, encode_work
+from state.model.work import EventWork, PreferenceWork, TickWork, Work
 
-PARTITIONS = 4
 BUDGET = 1_000
-EPOCH = timedelta(milliseconds=200)
 REGISTRY = load_registry()
 PROBE = "user0"
 
@@ -42,29 +37,17 @@ class Site:
 
     def __init__(self, directory: Path, users: int, minutes: int, per_s: int) -> None:
         self.directory, self.users, self.events = directory, users, minutes * 60 * per_s
-        self.log = self.open_log()
-        self.log.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
+        self.log = new_log(directory)
         self.begin = clock_ms() - minutes * 60_000
         self.end = self.begin + minutes * 60_000
         self._per_s = per_s
 
     def open_log(self) -> EmbeddedLog:
-        return EmbeddedLog(self.directory, clock=clock_ms)
+        return open_log(self.directory)
 
     def settings(self) -> Settings:
         settings = load_settings(data_dir=self.directory, environment={})
         return replace(settings, lanes=LaneOptions(p1_per_epoch=BUDGET))
-
-    def append(self, records: Iterator[Work]) -> None:
-        batch: list[NewRecord] = []
-        for work in records:
-            partitions = range(PARTITIONS) if work.g is None else [partition_of_group(work.g, PARTITIONS)]
-            key = b"" if work.g is None else b"%d" % work.g
-            batch += [NewRecord("work", partition, key, encode_work(work)) for partition in partitions]
-            if len(batch) >= 5_000:
-                self.log.append(batch)
-                batch = []
-        self.log.append(batch)
 
     def scene(self) -> Iterator[Work]:
         for number in range(self.users):
@@ -73,10 +56,7 @@ class Site:
             if number % 3 == 0:
                 caps = {"max_per_hour": 5, "max_per_day": 20}
                 yield PreferenceWork(g=group, stamp=self.begin - 1, user=user, doc={"frequency_cap": caps})
-            yield EndpointWork(
-                g=group, stamp=self.begin - 1, user=user, channel="push", id="phone", platform="ios", address="0" * 64,
-                registered_at=self.begin - 1,
-            )  # fmt: skip
+            yield phone_of(user, group, self.begin - 1)
         yield TickWork(stamp=self.begin - 1)
 
     def stretch(self) -> Iterator[Work]:
@@ -103,7 +83,7 @@ class Site:
         flow = decide.wire(
             self.open_log, slot.store, REGISTRY, slot.journal, partitions=PARTITIONS, budget=BUDGET, drain=done
         )
-        cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)
+        run_flow(flow)
         slot.store.commit()
         slot.close()
         return done.seconds, done.cpu
@@ -147,7 +127,7 @@ def until_decided(site: Site, number: int) -> float:
     place = ("ledger", partition_of_group(key_group(PROBE), PARTITIONS))
     reader = site.log.reader({place: site.log.end_offset(*place)})
     begun = time.perf_counter()
-    site.append(iter([site.event(f"probe{number}", PROBE, clock_ms())]))
+    append_works(site.log, [site.event(f"probe{number}", PROBE, clock_ms())])
     name = f'"probe{number}"'.encode()
     while not any(name in found.value for found in reader.poll(1000, timedelta(milliseconds=50))):
         if time.perf_counter() - begun > 120:
@@ -171,9 +151,9 @@ def measure_recovery(site: Site, rounds: int) -> list[float]:
 
 def main(*, users: int = 100_000, minutes: int = 5, per_s: int = 100, rounds: int = 3) -> None:
     with tempfile.TemporaryDirectory() as directory, closing(Site(Path(directory), users, minutes, per_s)) as site:
-        site.append(site.scene())
+        append_works(site.log, site.scene())
         site.decide()
-        site.append(site.stretch())
+        append_works(site.log, site.stretch())
         site.decide()
         found = sorted(measure_recovery(site, rounds))
     record("recovery", "recovery_s", found[len(found) // 2], "s", n=rounds,

@@ -19,10 +19,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from bytewax.testing import cluster_main
-
 from bench.figures import record
-from bench.recovery import EPOCH, PARTITIONS, Site
+from bench.recovery import Site
+from bench.sites import PARTITIONS, append_works, run_flow
 from connectors.archive.manifest import archived_up_to
 from flows import decide, track
 from flows.process.cluster import ClusterPlace
@@ -60,11 +59,11 @@ def main(arguments: Sequence[str]) -> None:
 
 def measure(site: Site, rounds: int) -> None:
     """Decide the stretch live, then again and again."""
-    site.append(site.scene())
+    append_works(site.log, site.scene())
     site.decide()
     _export(site)
     before = _records(site)
-    site.append(site.stretch())
+    append_works(site.log, site.stretch())
     live = Run(_records(site) - before, *site.decide())
     _archive(site)
     text = f"{site.events} direct events, {site.users} users"
@@ -105,7 +104,7 @@ def _archive(site: Site) -> None:
     archived = archived_up_to(site.directory / "archive")
     while any(archived("work", part) != site.log.end_offset("work", part) for part in range(PARTITIONS)):
         flow = track.wire(site.open_log, site.directory, drain=lambda: True, now_ms=clock_ms)
-        cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=EPOCH)
+        run_flow(flow)
 
 
 def _replay(site: Site, source: Path) -> Run:

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.figures import record
+from bench.sites import phone_of
+from flows.process.collector import settle_collector
 from flows.steps.decide.outputs import OutputWriter
 from operators.decide import apply
 from state.decide.checkpoint import GroupStore
 from state.decide.group import BULK_FROM, GroupState
 from state.model.event import Event
 from state.model.registry import load_registry
-from state.model.work import EndpointWork, FollowWork, PreferenceWork, SliceWork, TickWork, Work
+from state.model.work import FollowWork, PreferenceWork, SliceWork, TickWork, Work
 
 NOW = 1_767_225_600_000
 """Midnight, UTC."""
@@ -86,12 +88,7 @@ def _settings(user: str, choose: random.Random) -> list[Work]:
     if choose.random() < 0.18:
         found.append(PreferenceWork(g=0, stamp=NOW, user=user, doc=QUIET))
     if choose.random() < 0.9:
-        found.append(
-            EndpointWork(
-                g=0, stamp=NOW, user=user, channel="push", id="phone", platform="ios",
-                address=f"{choose.getrandbits(256):064x}", registered_at=NOW,
-            )
-        )  # fmt: skip
+        found.append(phone_of(user, 0, NOW, address=f"{choose.getrandbits(256):064x}"))
     return found
 
 
@@ -111,7 +108,7 @@ def _store(store: GroupStore, state: GroupState) -> None:
 
 def main() -> None:
     """Each size in both ways, one after the other."""
-    gc.set_threshold(200_000, 50, 100)  # as a flow does (`flows/process/collector.py`)
+    settle_collector()
     for size in (250, 2_500, 10_000):
         work = f"posts to {size} followers in a key group, 18 % held"
         costs = {way: measure(size, WAYS[way]) for way in WAYS}

@@ -14,9 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from bytewax.testing import cluster_main
-
 from bench.figures import own_peak_rss_mb, record
+from bench.sites import PARTITIONS, phone_of, run_flow
 from connectors.archive.manifest import read_manifest
 from connectors.archive.parquet import HOUR_MS, ArchiveWriter
 from connectors.log import NewRecord
@@ -31,9 +30,8 @@ from state.decide.group import GroupState
 from state.model.event import Event
 from state.model.keys import key_group
 from state.model.registry import load_registry
-from state.model.work import AnyWork, EndpointWork, FollowWork, PreferenceWork, SliceWork, TickWork
+from state.model.work import AnyWork, FollowWork, PreferenceWork, SliceWork, TickWork
 
-PARTITIONS = 4
 GROUPS, FOLLOWERS, POSTS = 4, 2_500, 50
 APART_MS = 420_000
 """Between two posts, so that no cap comes into play before the morning."""
@@ -62,10 +60,7 @@ def _settings(group: int, users: list[str]) -> Iterator[AnyWork]:
         if number % HELD_EVERY == 0:
             yield PreferenceWork(g=group, stamp=NOW, user=user, doc=NIGHT)
         if number % 10:
-            yield EndpointWork(
-                g=group, stamp=NOW, user=user, channel="push", id="phone", platform="ios", address="0" * 64,
-                registered_at=NOW,
-            )  # fmt: skip
+            yield phone_of(user, group, NOW)
 
 
 def _post(number: int) -> Event:
@@ -106,7 +101,7 @@ def _archive(directory: Path) -> float:
     """Processor seconds of the flow until all is in parts."""
     began = time.process_time()
     flow = track.wire(lambda: _open(directory), directory, drain=lambda: True, now_ms=lambda: NOW)
-    cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=timedelta(milliseconds=200))
+    run_flow(flow)
     return time.process_time() - began
 
 

@@ -5,8 +5,8 @@ one for 10 %, mail for 20 %, one of 50 preference documents for 30 %, and four f
 whom few have many followers. One process stores them, another loads them.
 """
 
+import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -16,31 +16,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.decisions import NOW, _document
+from bench.decisions import NOW
 from bench.figures import ROOT, record
+from bench.processes import resident_bytes
+from bench.sites import addresses_of, document
 from operators.decide import apply
 from state.decide.checkpoint import GroupStore
 from state.model.registry import load_registry
-from state.model.work import EndpointWork, FollowWork, PreferenceWork, Work
+from state.model.work import FollowWork, PreferenceWork, Work
 
 TABLE = "users"
 USERS = 41_666
 """Of a group."""
 FOLLOWS = 4
 FOLLOWEES = 1_000_000
-
-
-def _addresses(user: str, group: int, choose: random.Random) -> Iterator[Work]:
-    share = choose.random()
-    for device in range((share < 0.6) + (share < 0.1)):
-        yield EndpointWork(
-            g=group, stamp=NOW, user=user, channel="push", id=f"device{device}", platform="ios",
-            address=choose.randbytes(32).hex(), registered_at=NOW,
-        )  # fmt: skip
-    if choose.random() < 0.2:
-        yield EndpointWork(
-            g=group, stamp=NOW, user=user, channel="email", id="mail", address=f"{user}@example.org", registered_at=NOW
-        )
 
 
 def _follows(user: str, group: int, choose: random.Random) -> Iterator[Work]:
@@ -55,14 +44,14 @@ def _works(group: int, documents: list[dict[str, Any]]) -> Iterator[Work]:
         user = f"{group:03}u{number:06}" + "x" * choose.randrange(2, 11)
         if choose.random() < 0.3:
             yield PreferenceWork(g=group, stamp=NOW, user=user, doc=choose.choice(documents))
-        yield from _addresses(user, group, choose)
+        yield from addresses_of(user, group, NOW, choose)
         yield from _follows(user, group, choose)
 
 
 def build(directory: Path, groups: int) -> None:
     """What the first process does."""
     choose, registry = random.Random(7), load_registry()
-    documents = [_document(choose) for _ in range(50)]
+    documents = [document(choose) for _ in range(50)]
     store, works, used = GroupStore(directory), 0, 0.0
     for group in range(groups):
         state, records = store.load(group, registry), list(_works(group, documents))
@@ -79,22 +68,14 @@ def build(directory: Path, groups: int) -> None:
 def load(directory: Path, groups: int) -> None:
     """What the second process does."""
     store, registry = GroupStore(directory), load_registry()
-    before, began = _resident_bytes(), time.process_time()
+    before, began = resident_bytes(os.getpid()), time.process_time()
     states = [store.load(group, registry) for group in range(groups)]
     for group, state in enumerate(states):  # the tables that find names are built when they are first needed
         state.users.ids.find(f"{group}")
         state.followers.rows(f"{group}")
     used, users = time.process_time() - began, sum(len(state.users) for state in states)
-    print((_resident_bytes() - before) / users, used / users * 1e6)
+    print((resident_bytes(os.getpid()) - before) / users, used / users * 1e6)
     store.close()
-
-
-def _resident_bytes() -> int:
-    """Now, where the system says it; else the most so far."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _child(step: str, directory: Path, groups: int) -> list[float]:

@@ -86,7 +86,7 @@ def judge(
 
 
 def _options() -> Options:
-    """With a filter before each file: nearly every key asked for is new (bench/dedup.py)."""
+    """With a filter before each file: nearly every key asked for is new (DECISIONS, Exact marks)."""
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     table = BlockBasedOptions()
