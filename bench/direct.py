@@ -25,7 +25,7 @@ from flows.steps.sequence.reading import SequenceOptions
 from flows.steps.sequence.source import SequenceParts
 from state.decide.checkpoint import GroupStore
 from state.disk.poison import PoisonJournal
-from state.model.event import EVENT, RawEvent, encode_event, event_key, resolve
+from state.model.event import EVENT, RawEvent, event_key, resolve
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
 from state.model.settings import ENDPOINT, EndpointRecord
@@ -105,7 +105,7 @@ def _mention(number: int) -> NewRecord:
     )  # fmt: skip
     event = resolve(raw, REGISTRY, ingested_at=clock_ms())
     key = event_key(event)
-    return NewRecord("events.p1", _partition(key), key.encode(), encode_event(event), EVENT.headers)
+    return NewRecord("events.p1", _partition(key), key.encode(), EVENT.encode(event), EVENT.headers)
 
 
 def _partition(key: str) -> int:

@@ -33,7 +33,7 @@ from flows.up.supervisor import FLOW_PROCESSES
 from operators.decide import apply
 from state.decide.checkpoint import GroupStore
 from state.decide.moving import DATABASE, slot_directory
-from state.model.event import EVENT, RawEvent, encode_event, event_key, resolve
+from state.model.event import EVENT, RawEvent, event_key, resolve
 from state.model.keys import KEY_GROUPS, key_group, partition_of_group
 from state.model.registry import load_registry
 from state.model.work import FollowWork, PreferenceWork, TickWork, Work, encode_work
@@ -67,7 +67,7 @@ class Site:
         event = resolve(raw, _REGISTRY, ingested_at=now)
         key = event_key(event)
         partition = partition_of_group(key_group(key), self.partitions)
-        self.log.append([NewRecord("events.p1", partition, key.encode(), encode_event(event), EVENT.headers)])
+        self.log.append([NewRecord("events.p1", partition, key.encode(), EVENT.encode(event), EVENT.headers)])
         return now
 
     def ends(self, *topics: str) -> dict[tuple[str, int], int]:

@@ -31,6 +31,7 @@ import structlog
 from connectors.load import LoadLevels, is_load
 from connectors.log.following import LogFollower, Positions
 from connectors.log.interface import Log, NewRecord, Record
+from connectors.log.owners import lives
 from connectors.providers.provider import PLACES
 from state.disk.files import replace_file
 from state.model.errors import MalformedRecordError
@@ -294,14 +295,3 @@ def read_obeyed(run_dir: Path) -> list[Obeyed]:
         if lives(report.pid):
             found.append(report)
     return found
-
-
-def lives(pid: int) -> bool:
-    """Whether there is a process of this number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

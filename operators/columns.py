@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.quiet import quiet_end, quiet_state
-from operators.route import ordered_channels
+from operators.route import ordered_channels, type_enabled
 from state.decide.preferences import PreferenceTable
 from state.model.registry import TypeProfile
 
@@ -98,9 +98,7 @@ class PreferenceColumns:
             columns.channels = np.concatenate([columns.channels, np.zeros(missing, np.int32)])
         for number in columns.renewed:
             preference = self._table.compiled[number]
-            setting = preference.types.get(profile.name)
-            stored = None if setting is None else setting.enabled
-            columns.enabled[number] = profile.mandatory or (profile.enabled if stored is None else stored)
+            columns.enabled[number] = profile.mandatory or type_enabled(preference, profile)
             columns.channels[number] = self._list_number(ordered_channels(preference, profile))
         columns.renewed.clear()
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from operators.outcomes import FinalOutcome, Hold
 from operators.quiet import is_quiet, quiet_end
-from operators.route import ordered_channels
+from operators.route import ordered_channels, type_enabled
 from state.model.delivery import ToDeliver
 from state.model.preference import Preference, QuietRange, compile_preference, muted_names
 from state.model.registry import Registry, TypeProfile
@@ -116,9 +116,7 @@ def _item_stop(
     urgent = emission.priority == "P0"
     if not preference.master and not urgent:
         return FinalOutcome("SUPPRESSED", "master_off")
-    setting = preference.types.get(profile.name)
-    enabled = profile.enabled if setting is None or setting.enabled is None else setting.enabled
-    if not profile.mandatory and not enabled:
+    if not profile.mandatory and not type_enabled(preference, profile):
         return FinalOutcome("SUPPRESSED", "type_off")
     if not urgent and not profile.mandatory and _is_muted(emission, document, actors):
         return FinalOutcome("SUPPRESSED", "muted")

@@ -92,10 +92,11 @@ def is_dead(before: OwnerRecord, mine: OwnerRecord) -> bool:
     theirs, ours = before.lock.split(":"), mine.lock.split(":")
     if theirs[0] != ours[0]:  # the lock file is the same, the machine was restarted
         return before.host == mine.host and theirs[-1] == ours[-1]
-    return theirs[2:] == ours[2:] or (theirs[1] == ours[1] and not _exists(before.pid))
+    return theirs[2:] == ours[2:] or (theirs[1] == ours[1] and not lives(before.pid))
 
 
-def _exists(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Whether there is a process of this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -257,7 +257,7 @@ def _check_sandbox(settings: Settings, name: str) -> Iterator[Finding]:
 
 
 def _sandbox_runs(settings: Settings) -> bool:
-    from connectors.control import lives
+    from connectors.log.owners import lives
     from flows.process.run_files import read_processes
 
     return any(name == "sandbox" and lives(pid) for name, pid in read_processes(settings.data_dir).items())

@@ -14,7 +14,7 @@ from connectors.log.interface import Log, Record
 from connectors.log.read_to_ends import stored_records
 from operators.circumstances import Circumstances
 from state.model.errors import MalformedRecordError, OffsetOutOfRangeError
-from state.model.event import Event, decode_event
+from state.model.event import EVENT, Event
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import Registry
 from state.model.settings import PREFERENCE, SUPPRESS_NOTHING, SwitchOn
@@ -62,7 +62,7 @@ class Finder(NamedTuple):
 
     def _event(self, record: Mapping[str, Any], offset: int, *, urgent: bool) -> Event | None:
         if urgent:
-            event = self._at(EVENTS["P0"], record["user"], offset, lambda found: decode_event(found.value))
+            event = self._at(EVENTS["P0"], record["user"], offset, lambda found: EVENT.decode(found.value))
         else:
             work = self._work(record["user"], offset)
             event = work.event if isinstance(work, EventWork | SliceWork) else None

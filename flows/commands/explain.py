@@ -25,7 +25,7 @@ from operators.explain_deliveries import explain_delivery, explain_outcome
 from operators.words import time_text
 from state.inbox.values import InboxRow
 from state.model.envelope import schema_of
-from state.model.event import EVENT, decode_event
+from state.model.event import EVENT
 from state.model.registry import Registry
 from state.model.schedule import RELEASED
 
@@ -72,7 +72,7 @@ def _kept(log: Log, event: str) -> str | None:
             continue
         schema, at = schema_of(record.headers), time_text(record.timestamp_ms, "UTC")
         if schema == EVENT.json.decode():
-            due = time_text(decode_event(record.value).deliver_at, "UTC")
+            due = time_text(EVENT.decode(record.value).deliver_at, "UTC")
             said = f"Event {event} is kept for later; it is released at {due}, and decided then."
         elif schema == RELEASED.json.decode() and (answer := RELEASED.decode(record.value)).how == "cancelled":
             by = "" if answer.by is None else f" by {answer.by}"

@@ -27,7 +27,7 @@ from operators.dedup import EVENT_ID_WINDOW_MS, entries_of_latest, original_of
 from state.model.dead_letter import LETTER_SCHEMA, decode_letter
 from state.model.envelope import TopicPartition
 from state.model.errors import MalformedRecordError
-from state.model.event import decode_event, release_id
+from state.model.event import EVENT, release_id
 from state.model.registry import Registry
 from state.model.topics import EVENTS, EVENTS_P1, EVENTS_P2, READS, RETRIES
 from state.sequence.placement import groups_in
@@ -92,7 +92,7 @@ def releases_carried_out(log: Log, retained_since_ms: int) -> CarriedOut:
             first = first or record
             if _NOT_KEPT not in record.value:
                 with suppress(MalformedRecordError):
-                    released.add(release_id(decode_event(record.value)))
+                    released.add(release_id(EVENT.decode(record.value)))
         if begin > 0:
             before = max(before, retained_since_ms if first is None else first.timestamp_ms)
     return CarriedOut(frozenset(released), before)
@@ -143,7 +143,7 @@ def _first_unhandled(
 def _mark_again(state: SequenceState, registry: Registry, record: Record) -> None:
     """Whoever repeats the event, before a newer one of its kind came, meets it as it was then."""
     if record.topic in ORDERED:
-        event, source = decode_event(record.value), (record.topic, record.partition, record.offset)
+        event, source = EVENT.decode(record.value), (record.topic, record.partition, record.offset)
         then = state.recovered_registries.get(source, registry)
         state.repeats.put_all(entries_of_latest(state.repeats, then, event, record.timestamp_ms))
 
@@ -161,7 +161,7 @@ def _is_repeat(state: SequenceState, record: Record) -> bool:
     if record.topic not in ORDERED:
         return False
     try:
-        event = decode_event(record.value)
+        event = EVENT.decode(record.value)
     except MalformedRecordError:
         return False
     return original_of(state.repeats, event, record.timestamp_ms) is not None

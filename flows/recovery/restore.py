@@ -15,7 +15,6 @@ empty file `accept-loss` in the flow's state directory. It counts for an hour fr
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +30,7 @@ from flows.process.run_files import note_rebuild
 from flows.recovery.bounds import PartitionBounds, StoreHome, accept_loss, bounds_of, check_not_ahead
 from state.disk.exports import Export, ExportedOffset, load_export, newest_export
 from state.disk.files import rename_flushed
+from state.disk.lock import try_flock
 from state.model.errors import StateError, StateLockedError
 
 _BESIDE = ((".", ".fresh"), ("", ".aside"))
@@ -120,12 +120,8 @@ def _alone(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     give_up = time.monotonic() + _PATIENCE.total_seconds()
     with path.with_name(f".{path.name}.restoring").open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > give_up:
-                    raise StateLockedError(f"{path}: another process restores it for more than {_PATIENCE}") from error
+        while not try_flock(file.fileno()):
+            if time.monotonic() > give_up:
+                raise StateLockedError(f"{path}: another process restores it for more than {_PATIENCE}")
             time.sleep(0.05)
         yield

@@ -29,7 +29,7 @@ from state.decide.moving import (
     read_layout,
     slot_directory,
 )
-from state.disk.lock import FILE_NAME, StateLock
+from state.disk.lock import FILE_NAME, StateLock, try_flock
 from state.disk.poison import PoisonJournal
 from state.model.errors import StateLockedError
 from state.model.keys import groups_of_partition
@@ -53,11 +53,11 @@ class PlacementLock:
 
     def share(self) -> bool:
         """Whether nobody changes the placement; from then on nobody can."""
-        return self._take(fcntl.LOCK_SH)
+        return try_flock(self._descriptor, fcntl.LOCK_SH)
 
     def own(self) -> bool:
         """Whether nobody lives by the placement; it may be changed until `free`."""
-        return self._take(fcntl.LOCK_EX)
+        return try_flock(self._descriptor)
 
     def free(self) -> None:
         """Let the others at it."""
@@ -66,13 +66,6 @@ class PlacementLock:
     def close(self) -> None:
         """Release it."""
         os.close(self._descriptor)
-
-    def _take(self, how: int) -> bool:
-        try:
-            fcntl.flock(self._descriptor, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
 
 def settle_placement(directory: Path, layout: Layout, *, others_end_within: timedelta) -> PlacementLock:

@@ -20,7 +20,7 @@ from operators.schedule import Reaction, on_cancel, on_event, on_released, settl
 from state.disk.poison import PoisonJournal
 from state.model.dead_letter import names_in
 from state.model.envelope import refuse_other_versions
-from state.model.event import EVENT, Event, decode_event, encode_event, event_key
+from state.model.event import EVENT, Event, event_key
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import TypesToDate
 from state.model.schedule import CANCEL, RELEASED, Released
@@ -186,21 +186,21 @@ class Scheduler:
         refuse_other_versions(record.headers)
         schema = dict(record.headers).get("schema", b"")
         if schema == EVENT.json:
-            return on_event(self.kept, decode_event(record.value))
+            return on_event(self.kept, EVENT.decode(record.value))
         if schema == CANCEL.json:
             return on_cancel(self.kept, CANCEL.decode(record.value).event_id)
         return on_released(self.kept, RELEASED.decode(record.value))
 
     def _records(self, reaction: Reaction) -> list[NewRecord]:
         if reaction.kept is not None:
-            encode_event(reaction.kept)  # what cannot be stored is not kept
+            EVENT.encode(reaction.kept)  # what cannot be stored is not kept
         return [*map(self._event, reaction.events), *map(_answer, reaction.answers)]
 
     def _event(self, event: Event) -> NewRecord:
         key = event_key(event)
         partition = partition_of_group(key_group(key), self._partitions)
         headers = (*EVENT.headers, ("lane", event.priority.lower().encode()))
-        return NewRecord(EVENTS[event.priority], partition, key.encode(), encode_event(event), headers)
+        return NewRecord(EVENTS[event.priority], partition, key.encode(), EVENT.encode(event), headers)
 
     def _dead(self, record: Record, unhandled: Unhandled) -> NewRecord:
         """Set aside; a release that fails is not ordered again before the next start."""

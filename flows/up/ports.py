@@ -7,13 +7,13 @@ life of the supervisor; the kernel frees it with the process.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import tempfile
 from pathlib import Path
 
 from flows.config.settings import GatewayTable
+from state.disk.lock import try_flock
 from state.model.errors import CarillonError
 
 PREFERRED = (8700, 8701)
@@ -70,9 +70,7 @@ class ReservedPorts:
     def _reserve(self, port: int) -> bool:
         path = Path(tempfile.gettempdir()) / f"carillon-{os.getuid()}-port-{port}.lock"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_flock(descriptor):
             os.close(descriptor)
             return False
         self._descriptors.append(descriptor)

@@ -5,7 +5,6 @@
 from state.model.event import Event
 from state.model.load import AWAY, UNDER_LOAD
 
-SCOPES = ("all", "sender", "type", "channel", "campaign")
 _NONE: frozenset[str] = frozenset()
 _LOAD = (UNDER_LOAD, None)
 

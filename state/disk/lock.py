@@ -21,6 +21,15 @@ from state.model.errors import StateError, StateLockedError
 FILE_NAME = "owner.lock"
 
 
+def try_flock(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
+    """Lock the open file, until it is closed; False, and at once, where another open file has it locked."""
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _owned(directory: Path, wanted: str, holder: str) -> StateLockedError:
     pid = holder.partition(" ")[0] or "PID"
     return StateLockedError(

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from state.model.errors import StateDamagedError, StateVersionError
-from state.model.event import Event, decode_event, encode_event
+from state.model.event import EVENT, Event
 
 VERSION = b"\x01"
 _pack = msgspec.msgpack.Encoder().encode
@@ -57,9 +57,9 @@ def u64(number: int) -> bytes:
 
 def encode_stored_event(event: Event) -> bytes:
     """The event with its version byte."""
-    return VERSION + encode_event(event)
+    return VERSION + EVENT.encode(event)
 
 
 def decode_stored_event(value: bytes) -> Event:
     """:raises StateVersionError: written by a later version."""
-    return decode_event(unversioned(value, "event"))
+    return EVENT.decode(unversioned(value, "event"))

@@ -37,6 +37,7 @@ from typing import NamedTuple, Self
 import structlog
 
 from state.disk.files import replace_file
+from state.disk.lock import try_flock
 from state.model.errors import StateError
 from state.progress import made
 
@@ -89,13 +90,10 @@ class _Turn:
             _logger.warning("poison_turn_not_given", holder="a thread of this process")
             return
         for _ in range(_TRIES_MAX):
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._pause.wait(_TRY_EVERY_S)
-            else:
+            if try_flock(self._file.fileno()):
                 self._thread = get_ident()
                 return
+            self._pause.wait(_TRY_EVERY_S)
         self._among_threads.release()
         _logger.warning("poison_turn_not_given", holder="another process of the unit, or another flow of this one")
 

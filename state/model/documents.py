@@ -397,4 +397,3 @@ FAN_OUT_NEEDS: dict[str, tuple[str, ...]] = {
     "DIRECT": ("target",), "FOLLOWERS": ("actor",), "SEGMENT": ("segment",), "BROADCAST": (),
 }  # fmt: skip
 """What each fan-out needs (RULES 1)."""
-ADDRESS_CHANNELS = tuple(field.name for field in msgspec.structs.fields(Addresses))

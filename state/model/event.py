@@ -5,14 +5,13 @@ event's class. On the wire it is the JSON object of its fields; a missing key is
 """
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
 from state.model.registry import Registry, TypeProfile
 from state.model.schema import Schema
 
-FanOut = Literal["DIRECT", "FOLLOWERS", "SEGMENT", "BROADCAST"]
 CHANNELS = ("push", "sms", "email", "webhook", "chat", "in_app")
 INTERRUPTIVE = ("push", "sms", "email", "webhook", "chat")
 SCHEMA_VERSION = 1
@@ -131,19 +130,6 @@ def event_key(event: Event) -> str:
 def release_id(event: Event) -> str:
     """What counts once: an event, or a part of one."""
     return event.event_id if event.part is msgspec.UNSET else event.part.id
-
-
-def decode_event(value: bytes) -> Event:
-    """The resolved event in `value`.
-
-    :raises MalformedRecordError: naming the field that does not fit.
-    """
-    return EVENT.decode(value)
-
-
-def encode_event(event: Event) -> bytes:
-    """The JSON object of all fields."""
-    return EVENT.encode(event)
 
 
 def event_class(asked: str | None, profile: TypeProfile) -> str:

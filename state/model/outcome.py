@@ -23,8 +23,6 @@ CLICKED: Final = "clicked"
 DISMISSED: Final = "dismissed"
 WITHDRAWN: Final = "withdrawn"
 """Its sender took it back, and the provider took the message that removes it from the screen."""
-FEEDBACK: Final = (OPENED, CLICKED, DISMISSED)
-"""What a person does with a notification."""
 _RECEIPT: Final = "receipt"
 _RECEIPTS: Final = (DELIVERED, UNDELIVERED, FAILED)
 

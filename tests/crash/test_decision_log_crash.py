@@ -19,7 +19,7 @@ from flows.process.open import clock_ms
 from flows.steps.decide.outputs import OutputWriter
 from operators.decide import apply
 from state.decide.group import GroupState
-from state.model.event import RawEvent, encode_event, resolve
+from state.model.event import EVENT, RawEvent, resolve
 from state.model.keys import KEY_GROUPS, groups_of_partition, key_group, partition_of_group
 from state.model.registry import load_registry
 from state.model.work import EventWork, TickWork, decode_work
@@ -50,7 +50,7 @@ def _event(choose: random.Random, number: int) -> NewRecord:
     key = event.segment if fans else event.target
     assert key is not None
     topic = f"events.{event.priority.lower()}"
-    return NewRecord(topic, partition_of_group(key_group(key), PARTITIONS), key.encode(), encode_event(event))
+    return NewRecord(topic, partition_of_group(key_group(key), PARTITIONS), key.encode(), EVENT.encode(event))
 
 
 def _setting(topic: str, user: str, value: object) -> NewRecord:

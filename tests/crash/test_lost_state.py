@@ -30,7 +30,7 @@ from flows.process.open import clock_ms
 from operators.inbox_shard import InboxShard
 from state.disk.exports import Export, exported_stores, list_exports
 from state.model.envelope import header, parse_output_header, schema_of
-from state.model.event import RawEvent, encode_event, resolve
+from state.model.event import EVENT, RawEvent, resolve
 from state.model.inbox import decode_operations
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
@@ -127,7 +127,7 @@ class System:
         key = event.segment if fans else event.target
         assert key is not None
         topic = f"events.{event.priority.lower()}"
-        return NewRecord(topic, partition_of_group(key_group(key), PARTITIONS), key.encode(), encode_event(event))
+        return NewRecord(topic, partition_of_group(key_group(key), PARTITIONS), key.encode(), EVENT.encode(event))
 
     def newest_exports(self) -> list[Export]:
         exports = self.directory / "exports"
@@ -418,13 +418,13 @@ def test_what_does_not_fit_the_log_is_refused_by_every_flow(system: System, sand
 def _kept(event_id: str) -> NewRecord:
     raw = RawEvent(event_id=event_id, type="reply", actor="a", target="u1", object="o", sender_id="test",
                    deliver_at=clock_ms() + 3_600_000)  # fmt: skip
-    value = encode_event(resolve(raw, REGISTRY, ingested_at=clock_ms()))
+    value = EVENT.encode(resolve(raw, REGISTRY, ingested_at=clock_ms()))
     return NewRecord("schedule", 0, event_id.encode(), value, (("schema", b"event/1+json"),))
 
 
 def _p0(event_id: str) -> NewRecord:
     raw = RawEvent(event_id=event_id, type="otp", target="u1", sender_id="test", payload={"code": "1"})
-    value = encode_event(resolve(raw, REGISTRY, ingested_at=clock_ms()))
+    value = EVENT.encode(resolve(raw, REGISTRY, ingested_at=clock_ms()))
     return NewRecord("events.p0", partition_of_group(key_group("u1"), PARTITIONS), b"u1", value)
 
 

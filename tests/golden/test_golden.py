@@ -24,7 +24,7 @@ from state.disk.rocksdb import database_options
 from state.ledger import ledger_table, records_of
 from state.model.dead_letter import decode_action, decode_letter
 from state.model.delivery import decode_to_deliver
-from state.model.event import decode_event, encode_event
+from state.model.event import EVENT
 from state.model.inbox import decode_operations
 from state.model.records import Outputs
 from state.model.work import EventWork, TickWork, decode_work, encode_work
@@ -151,7 +151,7 @@ def test_work_is_read_to_the_same_meaning() -> None:
     assert len(kinds) == 11
     for record in records:
         if isinstance(record, EventWork):
-            assert decode_event(encode_event(record.event)) == record.event
+            assert EVENT.decode(EVENT.encode(record.event)) == record.event
 
 
 def test_dead_letters_are_read_to_the_same_meaning() -> None:

@@ -21,7 +21,7 @@ from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, Record
 from connectors.log.topics import topic_specs
 from flows.process.run_files import ready_file
-from state.model.event import Event, encode_event
+from state.model.event import EVENT, Event
 from state.model.keys import key_group, partition_of_group
 from state.model.settings import Kill
 
@@ -114,7 +114,7 @@ class System:
         }  # fmt: skip
         event = Event(**(values | changes))
         partition = partition_of_group(key_group(target), PARTITIONS)
-        return NewRecord("events.p0", partition, target.encode(), encode_event(event), (("schema", b"event/1+json"),))
+        return NewRecord("events.p0", partition, target.encode(), EVENT.encode(event), (("schema", b"event/1+json"),))
 
     def endpoint(self, user: str, channel: str, name: str, address: str, **changes: Any) -> NewRecord:
         value = {

@@ -30,7 +30,7 @@ from operators.decide import apply
 from state.decide.checkpoint import GroupStore
 from state.decide.group import GroupState
 from state.disk.poison import PoisonJournal
-from state.model.event import RawEvent, encode_event, event_key, resolve
+from state.model.event import EVENT, RawEvent, event_key, resolve
 from state.model.keys import KEY_GROUPS, groups_of_partition, key_group, partition_of_group
 from state.model.registry import TypesToDate, load_registry
 from state.model.work import AnyWork, TickWork, VersionsWork, decode_work
@@ -147,7 +147,7 @@ class Bench:
         partition = partition_of_group(key_group(key), PARTITIONS)
         name = topic or f"events.{event.priority.lower()}"
         return NewRecord(
-            name, 0 if name == "schedule" else partition, key.encode(), encode_event(event), _schema("event/1")
+            name, 0 if name == "schedule" else partition, key.encode(), EVENT.encode(event), _schema("event/1")
         )
 
     def setting(self, topic: str, owner: str, /, **value: Any) -> NewRecord:

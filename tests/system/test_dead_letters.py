@@ -14,14 +14,14 @@ from connectors.log.embedded.log import EmbeddedLog
 from flows.commands.ledger import ledger_reader
 from flows.process.open import clock_ms
 from state.model.dead_letter import LETTER_SCHEMA, DeadLetter, encode_letter, letter_id
-from state.model.event import RawEvent, encode_event, resolve
+from state.model.event import EVENT, RawEvent, resolve
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
 from state.model.work import EventWork, encode_work
 
 USER = "u1"
 GROUP = key_group(USER)
-EVENT = (("schema", b"event/1+json"),)
+EVENT_HEADERS = (("schema", b"event/1+json"),)
 WORK = (("schema", b"work/1+json"),)
 
 
@@ -44,7 +44,7 @@ def _skipped_by_decide(directory: Path, event_id: str) -> str:
         partition = partition_of_group(GROUP, log.partitions("work"))
         raw = RawEvent(event_id=event_id, type="mention", actor="x", target=USER, object=event_id, sender_id="s")
         event = resolve(raw, load_registry(), ingested_at=clock_ms())
-        accepted = NewRecord("events.p1", partition, USER.encode(), encode_event(event), EVENT)
+        accepted = NewRecord("events.p1", partition, USER.encode(), EVENT.encode(event), EVENT_HEADERS)
         (place,) = log.append([accepted])
         came_from = ("events.p1", partition, place, GROUP)
         work = EventWork(g=GROUP, stamp=clock_ms(), src=came_from, event=event, users=[USER])
@@ -79,7 +79,7 @@ def test_dead_letters_of_a_running_system(tmp_path: Path) -> None:
         with _log(tmp_path) as log:
             bad = b'{"event_id":"bad","type":"mention","sender_id":"s","target":"u1","ttl_ms":"soon"}'
             mine = partition_of_group(GROUP, log.partitions("events.p1"))
-            log.append([NewRecord("events.p1", mine, b"u1", bad, EVENT) for _ in range(2)])
+            log.append([NewRecord("events.p1", mine, b"u1", bad, EVENT_HEADERS) for _ in range(2)])
             first, second = (f"sequence/events.p1/{mine}/{offset}" for offset in (2, 3))
         system.post({"event_id": "good", "type": "mention", "actor": "y", "target": USER, "object": "g"})
         wait_for(lambda: bool(_decided(system, "good")), what="the decision of a sound event")

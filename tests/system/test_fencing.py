@@ -17,7 +17,7 @@ from helpers.waiting import wait_for
 from connectors.log.interface import NewRecord
 from connectors.log.topics import topic_specs
 from flows.process.liveness import FENCED_EXIT
-from state.model.event import Event, encode_event
+from state.model.event import EVENT, Event
 from state.model.keys import key_group, partition_of_group
 
 USERS = 60
@@ -202,7 +202,7 @@ def direct(number: int) -> NewRecord:
         sender_id="social", ttl_ms=86_400_000, ingested_at=now_ms(),
     )  # fmt: skip
     partition = partition_of_group(key_group(target), PARTITIONS)
-    return NewRecord("events.p1", partition, target.encode(), encode_event(event), (("schema", b"event/1+json"),))
+    return NewRecord("events.p1", partition, target.encode(), EVENT.encode(event), (("schema", b"event/1+json"),))
 
 
 @on_both

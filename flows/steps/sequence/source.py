@@ -37,7 +37,7 @@ from state.model.addresses import Served
 from state.model.dead_letter import AGAIN_HEADER, ATTEMPT_HEADER
 from state.model.envelope import refuse_other_versions
 from state.model.errors import MalformedRecordError
-from state.model.event import decode_event
+from state.model.event import EVENT
 from state.model.keys import KEY_GROUPS, partition_of_group
 from state.model.load import LOAD
 from state.model.registry import Registry, TypesToDate
@@ -185,7 +185,7 @@ class Sequencer:
         if record.topic == RETRIES:
             again, attempt = _given_back(record.headers) or ("", "")
             return sequence_retry(state, record.value, _group(record.key), place, again=again, attempt=attempt)
-        return sequence_event(state, self._registry, decode_event(record.value), place, record.timestamp_ms)
+        return sequence_event(state, self._registry, EVENT.decode(record.value), place, record.timestamp_ms)
 
     def _written(self, state: SequenceState, sequenced: Sequenced, record: Record) -> list[NewRecord]:
         written: list[NewRecord] = []

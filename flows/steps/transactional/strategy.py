@@ -35,7 +35,7 @@ from flows.steps.transactional.settings import LaneSettings
 from operators.transactional import HURRY_MS, decide_p0, recipient_of
 from state.disk.poison import PoisonJournal
 from state.model.addresses import Served
-from state.model.event import Event, decode_event
+from state.model.event import EVENT, Event
 from state.model.keys import key_group
 from state.model.ledger import CountsRecord
 from state.model.records import Outputs
@@ -120,7 +120,7 @@ class TransactionalStrategy:
         if record.offset < self.in_hand.next.get(self._place, 0):
             return
         refuse_deep(record.value, "event")
-        event = decode_event(record.value)
+        event = EVENT.decode(record.value)
         user = recipient_of(event)
         at = min(self._now, event.ingested_at) if record.offset < self._before_end else self._now
         if record.offset in self._before.decided:
@@ -178,7 +178,7 @@ class TransactionalStrategy:
 
     def _open(self, decision: StoredDecision) -> None:
         """Begin the deliveries of a decision that is stored."""
-        group = key_group(decode_event(decision.event).target or "")
+        group = key_group(EVENT.decode(decision.event).target or "")
         record = OpenRecord(self.in_hand, self._place, decision.offset, group)
         all_siblings = record.siblings(unpack_deliveries(decision.deliveries), self.in_hand.find(self._number))
         tasks = [task for siblings in all_siblings for task in siblings.make_tasks()]

@@ -13,7 +13,7 @@ import pytest
 from helpers.gateway import Gateway, now_ms, running
 
 from connectors.gateway.records import segment_commit
-from state.model.event import decode_event
+from state.model.event import EVENT
 from state.model.keys import key_group, partition_of_group
 
 OTP = {"type": "otp", "target": "u1", "payload": {"code": "123456"}}
@@ -35,7 +35,7 @@ def test_new_event_is_202_and_on_the_log_in_its_place(gateway: Gateway) -> None:
     reply = gateway.post(event, headers={"traceparent": trace})
     assert reply.status == 202
     (record,) = [one for one in gateway.records("events.p1") if one.key == event["target"].encode()]
-    stored = decode_event(record.value)
+    stored = EVENT.decode(record.value)
     assert stored.event_id == reply.json["event_id"]
     assert (stored.sender_id, stored.priority, stored.ttl_ms) == ("shop", "P1", 3_600_000)
     assert abs(stored.ingested_at - now_ms()) < 10_000
@@ -249,7 +249,7 @@ def test_kept_event_goes_to_schedule_only(gateway: Gateway, retracts: bool) -> N
     event = like(deliver_at=now_ms() + 60_000, retracts=retracts)
     event_id = gateway.post(event).json["event_id"]
     kept = [one for one in gateway.records("schedule") if one.key == event_id.encode()]
-    assert [decode_event(one.value).deliver_at for one in kept] == [event["deliver_at"]]
+    assert [EVENT.decode(one.value).deliver_at for one in kept] == [event["deliver_at"]]
     assert event_id not in [one["event_id"] for one in gateway.values("events.p1")]
     past = gateway.post(like(deliver_at=now_ms() - 1))
     assert past.json["event_id"] in [one["event_id"] for one in gateway.values("events.p1")]

@@ -24,7 +24,7 @@ from flows.commands.ledger import BadTimeError, ProofOptions, check_ledger, pars
 from flows.commands.output import Output
 from flows.process.directories import INBOX as DIRECTORY
 from state.inbox.values import ShardCommit, UserChanges
-from state.model.event import EVENT, Event, encode_event
+from state.model.event import EVENT, Event
 from state.model.keys import key_group, partition_of_group
 from state.model.registry import load_registry
 from state.model.schedule import CANCEL, RELEASED, Cancel, Released
@@ -204,7 +204,7 @@ def test_explain_looks_up_what_p0_used_where_p0_read_it(tmp_path: Path, capsys: 
     event = Event(event_id="e9", type="login", priority="P0", sender_id="app", ttl_ms=77_000, ingested_at=now)
     log.append([
         NewRecord("preferences", partition, LEO.encode(), PREFERENCE.encode(stored), PREFERENCE.headers),
-        NewRecord("events.p0", partition, LEO.encode(), encode_event(event), EVENT.headers),
+        NewRecord("events.p0", partition, LEO.encode(), EVENT.encode(event), EVENT.headers),
         kill_record(Kill("all")),
     ])  # fmt: skip
     used = {"type": "login", "preference_version": 0, "ingested_at": now, "decided_at": now}
@@ -229,7 +229,7 @@ def test_explain_says_who_cancelled_a_kept_event_and_when(tmp_path: Path, capsys
 
     kept = Event(event_id="e5", type="reminder", sender_id="shop", target=LEO, deliver_at=1_763_845_200_000)
     assert "knows nothing of event e5" in said()
-    log.append([NewRecord("schedule", 0, b"e5", encode_event(kept), EVENT.headers)])
+    log.append([NewRecord("schedule", 0, b"e5", EVENT.encode(kept), EVENT.headers)])
     assert "Event e5 is kept for later; it is released at 2025-11-22 21:00:00 UTC" in said()
     log.append([NewRecord("schedule", 0, b"e5", CANCEL.encode(Cancel("e5")), CANCEL.headers)])
     for answer in (Released("e5", "cancelled", "shop"), Released("e5", "released"), Released("e6", "cancelled", "app")):
