@@ -89,6 +89,7 @@ _FIELDS: dict[str, Fields] = {
 _OF_SOME = ("segments", "cost", "variant")
 """Fields that only records of text messages have, and of texts with variants."""
 KINDS = tuple(_FIELDS)
+_SCALARS = {kind: pa.scalar(kind) for kind in KINDS}
 _SCHEMAS = {f"{kind}/1+{form}".encode(): (kind, form == "json") for kind in KINDS for form in ("json", "arrow")}
 _SLICE = "slice"
 _SCHEMAS[slices.SCHEMA] = (_SLICE, False)
@@ -186,7 +187,7 @@ def latest(table: pa.Table) -> pa.Table:
     """
     kinds = table["kind"].cast(_TEXT)
     lowest = {name: table[name].to_numpy().copy() for name in ("first_offset", "first_log_offset")}
-    kept = [_holding(kind, table, np.flatnonzero(pc.equal(kinds, kind)), lowest) for kind in KINDS]
+    kept = [_holding(kind, table, np.flatnonzero(pc.equal(kinds, _SCALARS[kind])), lowest) for kind in KINDS]
     rows = np.sort(np.concatenate(kept))
     if len(rows) == len(table):
         return table

@@ -4,6 +4,7 @@ What was heard later lies beside it: topic `outcomes`, archived in the same colu
 Works while the system runs and from any process. Where the rows are, and how few of them are read: `states` and `scan`.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -20,7 +21,7 @@ from connectors.archive.scan import RowTest, any_of, begins_with, equal, one_of,
 from connectors.archive.states import TOPIC, Hours, LedgerStates, of_group, states_of
 from connectors.archive.variants import by_variant
 from connectors.log.interface import Log
-from connectors.log.read_to_ends import stored_records
+from connectors.log.read_to_ends import stored_batches
 from connectors.paging import PAGE_WITHIN, ListCursor, Listed
 from state.ledger import latest, records_of
 from state.model.keys import emission_base, key_group, partition_of_group
@@ -90,25 +91,22 @@ class LedgerReader:
         Of an event that went to many people, what it began itself is found.
         """
         group = None if query.user is None else key_group(query.user)
+        return self._states.consistent(lambda: _page(self._states.by_hour(group), query, limit, start, give_up)[0])
 
-        def page() -> Listed[dict[str, Any]]:
-            hours, since_ms = self._states.by_hour(group), query.from_ms
-            tests = [] if query.to_ms is None else [within("time", None, query.to_ms)]
-            if query.event is not None:
-                decisions = states_of(hours, of_group(_decided(query), group), ["emission_id", "ingested_at"])
-                if not len(decisions):
-                    return Listed([], None)
-                ids, since_ms = pc.unique(decisions["emission_id"].drop_null()).to_pylist(), _first_of(decisions)
-                begun = _of_emissions(ids) if len(ids) <= _EMISSIONS_NAMED_MAX else equal("first_event_id", query.event)
-                tests.append(any_of(equal("event_id", query.event), begun))
-            changing = [equal(name, value) for name, value in query.columns.items() if name not in _NEVER_CHANGES]
-            tests, earliest = (
-                of_group([*changing, *tests, *_tests(query)], group),
-                0 if since_ms is None else since_ms - HOUR_MS,
-            )
-            return newest_records(hours, tests, limit, start, since_ms=earliest, give_up=give_up)
+    def of_event(
+        self, event: str, query: LedgerQuery, limit: int, start: ListCursor = (), give_up: timedelta = PAGE_WITHIN
+    ) -> tuple[Listed[dict[str, Any]], EventCounts | None]:
+        """A page as `newest` gives it, of an event, and its `progress`: out of one look at log and archive. None: there
+        is no such record.
+        """
 
-        return self._states.consistent(page)
+        def both() -> tuple[Listed[dict[str, Any]], EventCounts | None]:
+            hours = self._states.by_hour(None, COLUMNAR)
+            page, decisions = _page(hours, replace(query, event=event), limit, start, give_up)
+            every = decisions if query.user is None else None
+            return page, self._progress(event, hours, every) if page.found else None
+
+        return self._states.consistent(both)
 
     def history(self, event: str, user: str) -> list[HistoryState]:
         """Every state of the decisions and deliveries of (event, user) that is still kept, in order of time.
@@ -134,8 +132,9 @@ class LedgerReader:
         """
         return self._states.consistent(lambda: self._progress(event, self._states.by_hour(None, COLUMNAR)))
 
-    def _progress(self, event: str, hours: Hours) -> EventCounts:
-        decisions = latest(states_of(hours, _decided(LedgerQuery(event)), _OF_DECISIONS))
+    def _progress(self, event: str, hours: Hours, decided: pa.Table | None = None) -> EventCounts:
+        decided = states_of(hours, _decided(LedgerQuery(event)), _OF_DECISIONS) if decided is None else decided
+        decisions = latest(decided)
         groups, since_ms = len(pc.unique(decisions["key_group"])), _first_of(decisions)
         counts = EventCounts(
             _by_outcome(decisions), groups=groups, planned=self._planned(event, decisions.slice(0, 1)),
@@ -143,8 +142,8 @@ class LedgerReader:
         )  # fmt: skip
         emissions = pc.unique(decisions["emission_id"].drop_null())
         few = len(emissions) <= _EMISSIONS_NAMED_MAX
-        named = one_of("emission_id", emissions.to_pylist())
-        about = any_of(named if few else _begun_by(event, decisions), equal("event_id", event))
+        named = one_of("emission_id", emissions.to_pylist()) if few else _begun_by(event, decisions)
+        about = any_of(named, equal("event_id", event))
         heard = latest(states_of(hours, [equal("kind", "outcome"), about], _OF_ANSWERS))
         counts = replace(counts, heard=_by_outcome(heard))
         if not len(emissions):
@@ -188,7 +187,8 @@ class LedgerReader:
             place, offset = ("work", partition_of_group(row["key_group"], self._partitions)), row["first_offset"]
             if row["source"] != "d" or not self._log.begin_offset(*place) <= offset < self._log.end_offset(*place):
                 continue
-            for record in stored_records(self._log, {place: offset}, {place: offset + 1}, deadline=_WAIT):
+            found = stored_batches(self._log, {place: offset}, {place: offset + 1}, deadline=_WAIT, most=1)
+            for record in itertools.chain.from_iterable(found):
                 work = decode_work(record.value)
                 if isinstance(work, SliceWork) and work.event.event_id == event and work.plan:
                     return int(work.plan, 16).bit_count()
@@ -228,6 +228,26 @@ class LedgerReader:
         ids = pc.unique(decisions["emission_id"].drop_null()).to_pylist()
         related = any_of(equal("event_id", query.event), _of_emissions(ids))
         return self._states.scan([related, *tests], group, topics=topics, since_ms=_first_of(decisions))
+
+
+def _page(
+    hours: Hours, query: LedgerQuery, limit: int, start: ListCursor, give_up: timedelta
+) -> tuple[Listed[dict[str, Any]], pa.Table | None]:
+    """The newest records that match and, of a query for an event, all states of its decisions."""
+    group, since_ms, decisions = None if query.user is None else key_group(query.user), query.from_ms, None
+    tests = [] if query.to_ms is None else [within("time", None, query.to_ms)]
+    if query.event is not None:
+        decisions = states_of(hours, of_group(_decided(query), group), _OF_DECISIONS)
+        if not len(decisions):
+            return Listed([], None), decisions
+        ids, since_ms = pc.unique(decisions["emission_id"].drop_null()), _first_of(decisions)
+        few = len(ids) <= _EMISSIONS_NAMED_MAX
+        begun = _of_emissions(ids.to_pylist()) if few else equal("first_event_id", query.event)
+        tests.append(any_of(equal("event_id", query.event), begun))
+    changing = [equal(name, value) for name, value in query.columns.items() if name not in _NEVER_CHANGES]
+    tests = of_group([*changing, *tests, *_tests(query)], group)
+    earliest = 0 if since_ms is None else since_ms - HOUR_MS
+    return newest_records(hours, tests, limit, start, since_ms=earliest, give_up=give_up), decisions
 
 
 def _tests(query: LedgerQuery) -> list[RowTest]:

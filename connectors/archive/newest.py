@@ -28,7 +28,8 @@ pc: Any = pyarrow.compute  # its stubs refuse value sets
 _EVER = 1 << 62
 _SPAN_MS = 30_000
 """What is looked at first of an hour that is not merged; then sixteen times as much, and the rest."""
-_KINDS = pa.array(KINDS)
+_KINDS, _TERMINAL, _DECISION = pa.array(KINDS), pa.array(TERMINAL_DECISIONS), pa.scalar("decision")
+"""Made once: whenever pyarrow takes a value of Python, it looks for a library that is not there."""
 _ORDER = ("log_ms", "time", "log_offset")
 _STATE = ["kind", "event_id", "user", "seq_offset", "seq_ordinal", "log_offset", "first_offset", "first_log_offset"]
 
@@ -161,8 +162,8 @@ def _records(found: Sequence[pa.Table]) -> list[dict[str, Any]]:
 
 
 def _open_decisions(table: pa.Table) -> Any:
-    ended = pc.is_in(table["outcome"], value_set=pa.array(TERMINAL_DECISIONS))
-    return pc.and_(pc.equal(table["kind"], "decision"), pc.invert(ended))
+    ended = pc.is_in(table["outcome"], value_set=_TERMINAL)
+    return pc.and_(pc.equal(table["kind"], _DECISION), pc.invert(ended))
 
 
 _is_open = RowTest(("kind", "outcome"), _open_decisions)

@@ -218,10 +218,11 @@ class Console:
         search = search_of(given, self._parts.acts.now_ms())
         await self._note(visit, "search", given)
         start = page_start(visit.query.get("cursor"), 2)
-        page = await self._ask(lambda backstage: backstage.records(search, _ROWS, start))
         counts = None
-        if "event" in given and page.found:
-            counts = await self._ask(lambda backstage: backstage.counts(given["event"]))
+        if "event" in given:
+            page, counts = await self._ask(lambda backstage: backstage.event(given["event"], search, _ROWS, start))
+        else:
+            page = await self._ask(lambda backstage: backstage.records(search, _ROWS, start))
         steps = () if counts is None else funnel(counts)
         return answer_page(
             "event.html", visit, given=given, page=page, counts=counts, steps=steps, search=search, zone=zone_of(given),

@@ -55,8 +55,10 @@ class Backstage(Protocol):
         """Decisions and deliveries that match."""
         ...
 
-    def counts(self, event: str) -> EventCounts:
-        """What became of the event, over all its recipients."""
+    def event(
+        self, event: str, wanted: LedgerSearch, limit: int, start: ListCursor = ()
+    ) -> tuple[Listed[Shown], EventCounts | None]:
+        """Those of an event that match, and what became of it over all its recipients; None: there is none."""
         ...
 
     def acts(self, wanted: ActQuery, limit: int) -> Listed[NotedAct]:

@@ -63,13 +63,13 @@ class LogBackstage:
 
     def records(self, wanted: LedgerSearch, limit: int, start: ListCursor = ()) -> Listed[Shown]:
         """By the ledger's query."""
-        columns = {_COLUMNS[name]: value for name in _COLUMNS if (value := getattr(wanted, name)) is not None}
-        query = LedgerQuery(wanted.event, wanted.user, wanted.from_ms, wanted.to_ms, columns=columns)
-        return self._ledger().newest(query, limit, start)
+        return self._ledger().newest(_query(wanted), limit, start)
 
-    def counts(self, event: str) -> EventCounts:
-        """By `carillon progress`."""
-        return self._ledger().progress(event)
+    def event(
+        self, event: str, wanted: LedgerSearch, limit: int, start: ListCursor = ()
+    ) -> tuple[Listed[Shown], EventCounts | None]:
+        """By the same, and by `carillon progress`."""
+        return self._ledger().of_event(event, _query(wanted), limit, start)
 
     def campaign(self, name: str) -> EventCounts:
         """By `carillon campaign report`."""
@@ -115,6 +115,11 @@ class LogBackstage:
 
     def _letters(self) -> DeadLetters:
         return DeadLetters(self.log, self.data_dir / ARCHIVE)
+
+
+def _query(wanted: LedgerSearch) -> LedgerQuery:
+    columns = {_COLUMNS[name]: value for name in _COLUMNS if (value := getattr(wanted, name)) is not None}
+    return LedgerQuery(wanted.event, wanted.user, wanted.from_ms, wanted.to_ms, columns=columns)
 
 
 def _now_ms() -> int:

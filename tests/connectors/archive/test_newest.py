@@ -55,6 +55,9 @@ class Archive:
         start: ListCursor | None = ()
         while start is not None:
             page: Listed[dict[str, Any]] = self.reader.newest(query, limit, start, give_up)
+            if query.event is not None and give_up > timedelta(seconds=1):
+                counts = self.reader.progress(query.event) if page.found else None
+                assert self.reader.of_event(query.event, query, limit, start, give_up) == (page, counts)
             assert len(page.found) == limit or page.onward is None or page.looked_to_ms is not None
             found += page.found
             looked += [] if page.looked_to_ms is None else [page.looked_to_ms]
