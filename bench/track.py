@@ -1,7 +1,7 @@
 """What a row of the ledger costs on its way from the log to the merged archive: `python -m bench.track`.
 
 The real flow over an embedded log, then the merge of its hour; once for the batches of fan-outs (200 slices of 2 500
-followers of one partition), once for single records (recipients who were held, and let go). Each in a process of its
+followers of one partition), once for single records (mentions of one person each). Each in a process of its
 own, so that the memory is its own too. What a run without records costs is taken off.
 """
 
@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,9 +31,9 @@ from state.decide.group import GroupState
 from state.model.event import Event
 from state.model.keys import key_group
 from state.model.registry import load_registry
-from state.model.work import AnyWork, FollowWork, PreferenceWork, SliceWork, TickWork
+from state.model.work import AnyWork, EventWork, FollowWork, PreferenceWork, SliceWork
 
-GROUPS, FOLLOWERS, POSTS = 4, 2_500, 50
+GROUPS, FOLLOWERS, POSTS, MENTIONS = 4, 2_500, 50, 2
 APART_MS = 420_000
 """Between two posts, so that no cap comes into play before the morning."""
 HELD_EVERY = 25
@@ -70,8 +71,16 @@ def _post(number: int) -> Event:
     )  # fmt: skip
 
 
+def _mention(group: int, number: int, user: str) -> EventWork:
+    event = Event(
+        event_id=f"me_{group}_{number:028}", type="mention", priority="P1", fan_out_type="DIRECT", sender_id="bench",
+        actor="star", target=user, object=f"photo{number}", ttl_ms=86_400_000, ingested_at=NOW + POSTS * APART_MS,
+    )  # fmt: skip
+    return EventWork(g=group, stamp=NOW + POSTS * APART_MS, event=event, users=[user])
+
+
 def ledger_records() -> list[NewRecord]:
-    """What decide writes to the ledger of posts in the night, and in the morning."""
+    """What decide writes to the ledger of posts in the night, and of mentions behind them."""
     users: dict[int, list[str]] = {group: [] for group in range(GROUPS)}
     number = 0
     while any(len(each) < FOLLOWERS for each in users.values()):
@@ -84,12 +93,19 @@ def ledger_records() -> list[NewRecord]:
         for place, setting in enumerate(_settings(group, users[group])):
             apply(state, setting, place)
     found: list[NewRecord] = []
-    for place in range(POSTS + 1):
-        for group, state in states.items():
-            event, stamp = _post(place), NOW + place * APART_MS
-            morning = TickWork(stamp=NOW + 8 * HOUR_MS)
-            work: AnyWork = SliceWork(g=group, stamp=stamp, event=event) if place < POSTS else morning
-            found += OutputWriter(group, PARTITIONS).encode(state, apply(state, work, 20_000 + place), 20_000 + place)
+    posts = (
+        (group, SliceWork(g=group, stamp=NOW + number * APART_MS, event=_post(number)))
+        for number in range(POSTS)
+        for group in states
+    )
+    mentions = (
+        (group, _mention(group, number, user))
+        for group in states
+        for number, user in enumerate(users[group] * MENTIONS)
+    )
+    for place, (group, work) in enumerate(chain(posts, mentions), start=20_000):
+        out = apply(states[group], work, place)
+        found += OutputWriter(group, PARTITIONS).encode(states[group], out, place)
     return [each for each in found if each.topic == "ledger"]
 
 
@@ -137,7 +153,7 @@ def main() -> None:
     records = ledger_records()
     batches = [each for each in records if dict(each.headers)["schema"].endswith(b"+arrow")]
     singles = [each for each in records if not dict(each.headers)["schema"].endswith(b"+arrow")]
-    for kind, text, chosen in (("batch", "slices of 2 500", batches), ("single", "held, then let go", singles)):
+    for kind, text, chosen in (("batch", "slices of 2 500", batches), ("single", "mentions of one person", singles)):
         directory = Path(tempfile.mkdtemp())
         try:
             log = _open(directory)

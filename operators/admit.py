@@ -36,7 +36,7 @@ from state.model.documents import (
     unicode_text,
 )
 from state.model.event import SCHEMA_VERSION, Event, RawEvent, RolloutPlan, event_class, resolve
-from state.model.registry import DAY_MS, Registry, RegistryInForce, TypeProfile
+from state.model.registry import DAY_MS, Registry, RegistryInForce, TypeProfile, names_type
 from state.model.subscriptions import address_text
 
 EVENT_ID_WINDOW_MS = DAY_MS
@@ -343,11 +343,7 @@ def owns(sender: Sender, profile: TypeProfile) -> bool:
             return False
     elif profile.klass not in sender.classes:
         return False
-    return any(_matches(pattern, profile.name) for pattern in sender.types)
-
-
-def _matches(pattern: str, name: str) -> bool:
-    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+    return any(names_type(pattern, profile.name) for pattern in sender.types)
 
 
 def class_errors(raw: RawEvent, profile: TypeProfile) -> list[FieldError]:

@@ -25,10 +25,9 @@ from state.model.addresses import forms_version
 from state.model.errors import MalformedRecordError
 from state.model.keys import groups_of_partition
 from state.model.registry import Registry
-from state.model.work import VersionsWork, decode_work
+from state.model.work import VersionsWork, decode_work, is_versions
 from state.model.zones import tzdata_version
 
-_VERSIONS = b'{"k":"versions"'
 _COMMIT_EVERY = 50_000
 """Records between two commits: what a group that meets a poisonous record applies once more at most."""
 
@@ -89,7 +88,7 @@ class PartitionReplay:
 
     def _decide(self, records: list[Record]) -> Iterator[tuple[int, NewRecord]]:
         for record in records:
-            if record.value.startswith(_VERSIONS):
+            if is_versions(record.value):
                 _warn_of_versions(record)
         for _, (group, entries) in self._split(records):
             decider = self._deciders[group]

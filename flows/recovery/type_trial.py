@@ -30,15 +30,14 @@ from operators.sequence import versions_in_force
 from state.ledger import latest, ledger_table
 from state.model.errors import MalformedRecordError, OffsetOutOfRangeError
 from state.model.event import event_class
-from state.model.registry import DAY_MS, Registry
+from state.model.registry import DAY_MS, Registry, names_type
 from state.model.type_record import with_published
-from state.model.work import EventWork, SliceWork, VersionsWork, Work, decode_work, encode_work, tick_stamp
+from state.model.work import EventWork, SliceWork, VersionsWork, Work, decode_work, encode_work, is_versions, tick_stamp
 
 RECORDS_MAX = 20_000
 """Of a partition, the newest so many records of the day: some seconds."""
 _BUDGET_S = 20.0
 """After so long no other partition is begun."""
-_VERSIONS = b'{"k":"versions"'
 
 
 class TypeTrial(NamedTuple):
@@ -110,7 +109,7 @@ class _Compared:
             self._compare(was.get(key), would.get(key))
 
     def _compare(self, was: _Decision | None, would: _Decision | None) -> None:
-        if not any(concerns(self._name, each.type) for each in (was, would) if each is not None):
+        if not any(names_type(self._name, each.type) for each in (was, would) if each is not None):
             self._others += was != would
             return
         for side, each in enumerate((was, would)):
@@ -163,12 +162,12 @@ class _TrialWork(TopicRecords):
             yield [record if record.offset < self._first else self._changed(record) for record in records]
 
     def _changed(self, record: Record) -> Record:
-        is_versions = record.value.startswith(_VERSIONS)
-        stamp = decode_work(record.value).stamp if is_versions else tick_stamp(record.value)
+        tells_versions = is_versions(record.value)
+        stamp = decode_work(record.value).stamp if tells_versions else tick_stamp(record.value)
         if stamp is not None and self._versions is not None:
             versions, self._versions, self.since = self._versions, None, stamp
             return record._replace(value=encode_work(msgspec.structs.replace(versions, stamp=stamp)))
-        if is_versions and stamp is not None:
+        if tells_versions and stamp is not None:
             return record._replace(value=b'{"k":"tick","stamp":%d}' % stamp)
         if self._name.removesuffix("*").encode() not in record.value:
             return record
@@ -178,7 +177,7 @@ class _TrialWork(TopicRecords):
             return record
 
     def _accepted(self, work: Work) -> Work:
-        if not isinstance(work, EventWork | SliceWork) or not concerns(self._name, work.event.type):
+        if not isinstance(work, EventWork | SliceWork) or not names_type(self._name, work.event.type):
             return work
         event, profile = work.event, self._registry.profile(work.event.type)
         self.events += 1
@@ -186,11 +185,6 @@ class _TrialWork(TopicRecords):
         klass = profile.klass if event.priority == self._before.klass else event_class(event.priority, profile)
         ttl_ms = profile.ttl_ms if event.ttl_ms == self._before.ttl_ms else event.ttl_ms
         return msgspec.structs.replace(work, event=msgspec.structs.replace(event, priority=klass, ttl_ms=ttl_ms))
-
-
-def concerns(name: str, type_name: str) -> bool:
-    """Whether a name of the registry, perhaps with a star, is the type's."""
-    return type_name.startswith(name[:-1]) if name.endswith("*") else type_name == name
 
 
 def _decided(

@@ -130,6 +130,11 @@ def check_profile(profile: TypeProfile) -> None:
         )
 
 
+def names_type(name: str, type_name: str) -> bool:
+    """Whether a name of the registry, perhaps with a star, is the type's."""
+    return type_name.startswith(name[:-1]) if name.endswith("*") else type_name == name
+
+
 class Registry:
     """Type name to profile; an unregistered type is decided with the default profile, registered false."""
 

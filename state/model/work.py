@@ -207,6 +207,7 @@ DEPTH_MAX = 64
 """Levels of JSON; the gateway admits payloads of far fewer (RULES 1)."""
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
 _TICK_BEGINS = b'{"k":"tick"'
+_VERSIONS_BEGIN = b'{"k":"versions"'
 _TICK = re.compile(rb'\{"k":"tick","stamp":([0-9]{1,13})\}')
 _decoder = msgspec.json.Decoder(AnyWork)
 _encoder = msgspec.json.Encoder()
@@ -245,6 +246,11 @@ def tick_stamp(value: bytes) -> int | None:
     """The stamp of a tick that says nothing else; None for any other record or spelling."""
     found = _TICK.fullmatch(value) if value.startswith(_TICK_BEGINS) else None
     return None if found is None else int(found[1])
+
+
+def is_versions(value: bytes) -> bool:
+    """Whether it is a `VersionsWork` as `encode_work` writes it."""
+    return value.startswith(_VERSIONS_BEGIN)
 
 
 def encode_work(record: Work) -> bytes:
