@@ -85,7 +85,7 @@ def in_languages(number: int, users: list[str], languages: list[str | None]) -> 
 def apply(directory: Path, records: list[bytes], decode: Decode, schema: str = "inbox/1+arrow") -> float:
     """Seconds of processor."""
     store = RocksInboxStore(shard_path(directory, 0))
-    shard = InboxShard(store.load, store.marks(), store.totals(), slices=store)
+    shard = InboxShard(store, store.marks(), store.totals(), slices=store)
     began = time.process_time()
     for number, value in enumerate(records):
         shard.apply(OutputHeader("d", GROUP, number, 0), decode(schema, value))
@@ -191,7 +191,7 @@ def compare_stores(users: list[str], rows: int, slices: int) -> None:
         ("redis", RedisInboxStore(options, 0), RedisInboxReader(options, 1)),
     ]
     for name, store, reader in kinds:
-        shard = InboxShard(store.load, {}, {}, slices=store)
+        shard = InboxShard(store, {}, {}, slices=store)
         took = _single_rows(store, shard, users, rows)
         record("inbox", f"{name}_rows_per_s", rows / took, "rows/s", work="rows one by one, commits of 2 000", n=rows)
         began = time.perf_counter()
@@ -213,18 +213,39 @@ def compare_stores(users: list[str], rows: int, slices: int) -> None:
     shutil.rmtree(directory)
 
 
-def _single_rows(store: TableInboxStore, shard: InboxShard, users: list[str], rows: int, begin: int = 0) -> float:
+def _reply(number: int, user: str) -> StoredOperation:
+    return StoredOperation(
+        op="add", user=user, type="reply", object=f"post{number}", actor=f"actor{number}", place=number,
+        event_id=f"ev_{number:032}", at=1_700_000_000_000 + number,
+        payload=msgspec.Raw(b'{"text":"a reply with a text of usual length"}'),
+    )  # fmt: skip
+
+
+def _like(number: int, user: str) -> StoredOperation:
+    """Of one of three posts."""
+    liked = msgspec.structs.replace(_reply(number, user), type="like", object=f"post{number % 3}")
+    return msgspec.structs.replace(liked, windowed=True)
+
+
+def _unlike(number: int, user: str) -> StoredOperation:
+    return StoredOperation(op="retract", user=user, type="like", object=f"post{number % 3}", actor="nobody")
+
+
+def _read(number: int, user: str) -> StoredOperation:
+    return StoredOperation(op="read", user=user, up_to=1_700_000_000_000 + number)
+
+
+def _single_rows(
+    store: TableInboxStore, shard: InboxShard, users: list[str], rows: int, begin: int = 0,
+    operation: Callable[[int, str], StoredOperation] = _reply,
+) -> float:  # fmt: skip
     """Seconds."""
     began = time.perf_counter()
     for first in range(begin, begin + rows, 500):
         to = [random.choice(users) for _ in range(500)]
-        store.prepare(shard.missing(to))
-        for number, user in enumerate(to, start=first):
-            op = StoredOperation(
-                op="add", user=user, type="reply", object=f"post{number}", actor=f"actor{number}", place=number,
-                event_id=f"ev_{number:032}", at=1_700_000_000_000 + number,
-                payload=msgspec.Raw(b'{"text":"a reply with a text of usual length"}'),
-            )  # fmt: skip
+        operations = [operation(number, user) for number, user in enumerate(to, start=first)]
+        store.prepare(shard.missing(to), shard.joined(operations))
+        for number, op in enumerate(operations, start=first):
             shard.apply(OutputHeader("d", GROUP, number, 0), [op])
         if first % 2_000 == 1_500:
             store.commit(shard.take_commit(first))
@@ -237,10 +258,10 @@ def one_more(users: list[str], rows: int) -> None:
     directory = Path(tempfile.mkdtemp())
     store = RocksInboxStore(shard_path(directory, 0))
     held, count = len(users) * rows, 3_000
-    shard = InboxShard(store.load, {}, {}, ShardConfig(cached_rows_max=2 * held), slices=store)
+    shard = InboxShard(store, {}, {}, ShardConfig(cached_rows_max=2 * held), slices=store)
     _single_rows(store, shard, users, held)
     for name, bound in (("in_memory", 2 * held), ("stored", 0)):
-        fresh = InboxShard(store.load, store.marks(), store.totals(), ShardConfig(cached_rows_max=bound), slices=store)
+        fresh = InboxShard(store, store.marks(), store.totals(), ShardConfig(cached_rows_max=bound), slices=store)
         used = 0.0
         for _ in range(3):  # at first rows come into memory
             began = time.process_time()
@@ -248,6 +269,16 @@ def one_more(users: list[str], rows: int) -> None:
             held += count
             used = (time.process_time() - began) / count * 1e6
         record("inbox", f"{name}_us_{rows}_rows", used, "us/row", work=f"a row for users with {rows} each", n=count)
+    fresh = InboxShard(store, store.marks(), store.totals(), ShardConfig(cached_rows_max=0), slices=store)
+    for name, operation in (("join", _like), ("withdrawal", _unlike), ("read", _read)):
+        used = 0.0
+        for _ in range(3):  # at first rows are begun, or many are read
+            began = time.process_time()
+            _single_rows(store, fresh, users, count, held, operation)
+            held += count
+            used = (time.process_time() - began) / count * 1e6
+        work = f"of users with {rows} rows each, which are not in memory"
+        record("inbox", f"stored_{name}_us_{rows}_rows", used, "us", work=work, n=count)
     store.close()
     shutil.rmtree(directory)
 

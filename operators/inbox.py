@@ -3,14 +3,16 @@
 Types without a window have one row per event; types with one collect items in one row per (user, type, object) while
 it is unread. A row is named by the event that started it, also after that one was retracted. Times and places are
 integers, milliseconds UTC and positions in the decision log. Nothing here reads a clock: `retire` gets the time.
+An operation reads no more of the stored rows than it needs (`operators/inbox_rows.py`).
 """
 
 # ruff: noqa: A002 - the arguments of operations bear the names of the fields of topic `inbox`
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from operators.inbox_rows import KnownRows, RowSource
 from state.inbox.statuses import changed_rows
 from state.inbox.values import (
     IDENTITIES_MAX,
@@ -21,13 +23,12 @@ from state.inbox.values import (
     OlderItem,
     RowItem,
     StoredRow,
+    Subject,
     UserChanges,
     identity_hash,
     row_view,
 )
 from state.model.row_status import NamedRow, RowStatus
-
-_Subject = tuple[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,28 +60,26 @@ class _Found:
     older: bool = False
 
 
-def _order(row: StoredRow) -> tuple[int, int]:
-    """Rows are in the order of the latest item's time, then of their number."""
-    return row.at, row.number
+def retirement_due(head: InboxHead, now_ms: int, config: InboxConfig) -> bool:
+    """Whether there may be something to retire in the inbox of this head."""
+    too_old = head.oldest is not None and head.oldest < now_ms - config.retention_ms
+    return too_old or head.rows > config.rows_max
 
 
 class UserInbox:
     """The inbox of one user; every method is one operation. Not safe for several threads."""
 
-    def __init__(self, rows: Iterable[StoredRow] = (), head: InboxHead | None = None) -> None:
+    def __init__(
+        self, rows: Iterable[StoredRow] = (), head: InboxHead | None = None, *, source: RowSource | None = None,
+        user: str = "",
+    ) -> None:  # fmt: skip
+        """What is not among `rows` is read from `source` when it is needed; without one these are all."""
         self.head = head or InboxHead()
         self.items_added = 0
         self.items_taken_back = 0
         self.items_retired = 0
         """Totals since this object was made."""
-        self._rows: dict[int, StoredRow] = {}
-        self._subjects: dict[_Subject, list[StoredRow]] | None = None  # made when something is first taken from a row
-        self._open: dict[_Subject, StoredRow] = {}
-        self._oldest_at: int | None = None  # no row's `at` is below it
-        self._dirty: dict[int, StoredRow] = {}
-        self._removed: list[StoredRow] = []
-        for row in sorted(rows, key=lambda each: each.number):
-            self._insert(row)
+        self._rows = KnownRows(rows, self.head.rows, source, user)
 
     # ---- operations
 
@@ -89,7 +88,7 @@ class UserInbox:
         payload: bytes | None = None, language: str | None = None,
     ) -> None:  # fmt: skip
         """An item arrives: it joins the unread row of its subject (windowed types), or starts a row."""
-        row = self._open.get((type, object)) if windowed else None
+        row = self._rows.open((type, object)) if windowed else None
         if row is None:
             row = self._start(type, object, windowed, event_id, at)
         row.items.append(RowItem(place, event_id, actor, at, payload))
@@ -105,7 +104,7 @@ class UserInbox:
     def take_back(self, *, type: str, object: str | None, event_id: str) -> bool:
         """An item that was pending is retracted: it leaves its row. False: it is in none."""
         event_hash = identity_hash(event_id)
-        for row in reversed(self._of(type, object)):
+        for row in reversed(self._rows.of((type, object))):
             for index in range(len(row.items) - 1, -1, -1):
                 if row.items[index].event_id == event_id:
                     return self._take(_Found(row, index, row.items[index].place))
@@ -120,7 +119,7 @@ class UserInbox:
         With `parent_event_id` only items of that event are looked at. False: there is no such item.
         """
         latest: _Found | None = None
-        for row in self._of(type, object):
+        for row in self._rows.of((type, object)):
             found = _latest_exact(row, actor, parent_event_id) or _latest_older(row, actor, parent_event_id)
             if found is not None and (latest is None or found.place >= latest.place):
                 latest = found
@@ -135,61 +134,55 @@ class UserInbox:
 
     def set_status(self, status: RowStatus, rows: Sequence[NamedRow] | None, up_to: int = 0) -> int:
         """The user says this of these rows, or with None of all up to a time. Gives how many changed."""
-        changed = list(changed_rows(self._rows.values(), status, rows, up_to))
+        changed = list(changed_rows(self._counted(self._meant(status, rows)), status, rows, up_to))
         for row in changed:
-            self._dirty[row.number] = row
-            if self._open.get((row.type, row.object)) is row:
-                del self._open[row.type, row.object]
-        self.head.unread = sum(not row.read for row in self._rows.values())
+            self._rows.change(row)
+            self._rows.close(row)
         return len(changed)
 
     def erase(self) -> int:
         """Every row goes. Gives the number of items that went with them; they count as retired."""
-        items = self.items()
-        for row in list(self._rows.values()):
-            self._drop(row)
+        items = sum(map(self._drop, [*self._rows.in_order()]))
         self.items_retired += items
-        self._oldest_at = None
         return items
 
     def retire(self, now_ms: int, config: InboxConfig = DEFAULT_CONFIG) -> int:
         """Retire rows by age and number. Gives the number of items that went with them."""
-        if not self.is_due(now_ms, config):
+        if not retirement_due(self.head, now_ms, config):
             return 0
-        oldest_kept = now_ms - config.retention_ms
-        excess = len(self._rows) - config.rows_max
-        ordered = sorted(self._rows.values(), key=_order)
-        retired = [row for index, row in enumerate(ordered) if index < excess or row.at < oldest_kept]
-        for row in retired:
-            self._drop(row)
-        items = sum(row.count for row in retired)
+        oldest_kept, items = now_ms - config.retention_ms, 0
+        for row in self._rows.in_order(oldest_first=True):
+            if row.at >= oldest_kept and self.head.rows <= config.rows_max:
+                self.head.oldest = row.at
+                break
+            items += self._drop(row)
         self.items_retired += items
-        self._oldest_at = min((row.at for row in self._rows.values()), default=None)
         return items
-
-    def is_due(self, now_ms: int, config: InboxConfig) -> bool:
-        """Whether there may be something to retire."""
-        too_old = self._oldest_at is not None and self._oldest_at < now_ms - config.retention_ms
-        return too_old or len(self._rows) > config.rows_max
 
     # ---- what it holds
 
     def rows(self) -> list[InboxRow]:
         """All rows, read ones too, the newest first."""
-        return [row_view(row) for row in sorted(self._rows.values(), key=_order, reverse=True)]
+        return [row_view(row) for row in self._rows.in_order()]
 
     def items(self) -> int:
         """Number of items in all rows."""
-        return sum(row.count for row in self._rows.values())
+        return sum(row.count for row in self._rows.in_order())
 
-    def __len__(self) -> int:
-        return len(self._rows)
+    def in_memory(self) -> int:
+        """Number of rows in memory."""
+        return len(self._rows.known)
+
+    def knows_open(self, subject: Subject) -> bool:
+        """Whether an item of a subject may be added without a look at what is stored."""
+        return self._rows.knows_open(subject)
 
     def take_changes(self) -> UserChanges:
         """What changed since the last call, for a store; the caller must store it."""
-        changes = UserChanges(self.head, [*self._dirty.values()], tuple(self._removed))
-        self._dirty.clear()
-        self._removed.clear()
+        rows = self._rows
+        changes = UserChanges(self.head, [*rows.changed.values()], [*rows.removed.values()])
+        rows.changed.clear()
+        rows.removed.clear()
         return changes
 
     # ---- inside
@@ -199,31 +192,38 @@ class UserInbox:
         self.head.next_number += 1
         self.head.rows += 1
         self.head.unread += 1
-        self._insert(row)
+        self._rows.start(row)
         return row
 
-    def _of(self, type_name: str, object_id: str | None) -> list[StoredRow]:
-        """The rows of a subject, the oldest first."""
-        if self._subjects is None:
-            self._subjects = {}
-            for row in self._rows.values():
-                self._subjects.setdefault((row.type, row.object), []).append(row)
-        return self._subjects.get((type_name, object_id), [])
+    def _meant(self, status: RowStatus, rows: Sequence[NamedRow] | None) -> Iterator[StoredRow]:
+        """Rows of which some are to have this status; read no further than the oldest of them."""
+        if rows is not None:
+            subjects = dict.fromkeys((row.type, row.object) for row in rows)
+            yield from (row for subject in subjects for row in self._rows.of(subject))
+        elif status == "read":
+            yield from self._unread()
+        else:
+            yield from self._rows.in_order()
 
-    def _insert(self, row: StoredRow) -> None:
-        subject = row.type, row.object
-        self._rows[row.number] = row
-        if self._subjects is not None:
-            self._subjects.setdefault(subject, []).append(row)
-        if row.windowed and not row.read and not row.reopened:
-            self._open[subject] = row
-        self._oldest_at = row.at if self._oldest_at is None else min(self._oldest_at, row.at)
+    def _unread(self) -> Iterator[StoredRow]:
+        left, rows = self.head.unread, self._rows.in_order()
+        while left > 0 and (row := next(rows, None)) is not None:
+            if not row.read:
+                left -= 1
+                yield row
+
+    def _counted(self, rows: Iterable[StoredRow]) -> Iterator[StoredRow]:
+        """When the next one is asked for, a row is as it will be."""
+        for row in rows:
+            was_read = row.read
+            yield row
+            self.head.unread += was_read - row.read
 
     def _move(self, row: StoredRow, at: int) -> None:
         row.at = at
-        self._dirty[row.number] = row
-        if self._oldest_at is None or at < self._oldest_at:
-            self._oldest_at = at
+        self._rows.change(row)
+        if self.head.oldest is None or at < self.head.oldest:
+            self.head.oldest = at
 
     def _forget_oldest(self, row: StoredRow) -> None:
         item = row.items.pop(0)
@@ -242,7 +242,7 @@ class UserInbox:
 
     def _take_forgotten(self, type_name: str, object_id: str | None) -> bool:
         """An item that is remembered nowhere can only be among those whose identity was dropped."""
-        for row in reversed(self._of(type_name, object_id)):
+        for row in reversed(self._rows.of((type_name, object_id))):
             if row.count > len(row.items) + len(row.older):
                 self._lower(row)
                 return True
@@ -256,20 +256,14 @@ class UserInbox:
         else:
             self._move(row, row.items[-1].at if row.items else row.at)
 
-    def _drop(self, row: StoredRow) -> None:
-        subject = row.type, row.object
-        del self._rows[row.number]
-        if self._subjects is not None:
-            self._subjects[subject].remove(row)
-            if not self._subjects[subject]:
-                del self._subjects[subject]
-        if self._open.get(subject) is row:
-            del self._open[subject]
+    def _drop(self, row: StoredRow) -> int:
+        """Gives its items."""
+        self._rows.drop(row)
         self.head.rows -= 1
         self.head.unread -= 0 if row.read else 1
-        self._dirty.pop(row.number, None)
-        if row.stored_at is not None:
-            self._removed.append(row)
+        if self.head.rows == 0:
+            self.head.oldest = None
+        return row.count
 
 
 def _latest_exact(row: StoredRow, actor: str | None, event_id: str | None) -> _Found | None:

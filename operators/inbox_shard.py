@@ -1,25 +1,24 @@
 """Operations of topic `inbox` applied to the inboxes of many users, each operation once.
 
-`InboxShard` keeps the inboxes it touched in memory up to a bound, drops what is not above the mark of its (source, key
+`InboxShard` keeps the rows it touched in memory up to a bound, drops what is not above the mark of its (source, key
 group), counts items per key group, and gives what a store must hold. It reads no clock: its time for retirement is the
 latest `at` it has seen. What one event brings to many users it keeps as a slice (`operators/inbox_slices.py`).
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from operators.inbox import InboxConfig, UserInbox
+from operators.inbox import InboxConfig, UserInbox, retirement_due
+from operators.inbox_rows import RowSource
 from operators.inbox_slices import ShardSlices, SliceSource
-from state.inbox.values import InboxHead, InboxTotals, Mark, ShardCommit, StoredRow
+from state.inbox.values import InboxTotals, Mark, ShardCommit, Subject
 from state.model.envelope import OutputHeader
 from state.model.inbox import AddedSlice, InboxOperation, StoredOperation
 from state.model.keys import key_group
 
 _NONE = InboxTotals()
 _NOT_YET: Mark = (-1, -1)
-Load = Callable[[str], tuple[InboxHead, list[StoredRow]]]
-"""Gives the stored head and rows of a user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +27,8 @@ class ShardConfig:
 
     inbox: InboxConfig = field(default_factory=InboxConfig)
     """How long rows stay."""
-    cached_rows_max: int = 200_000
-    """Rows of users kept in memory between commits."""
+    cached_rows_max: int = 20_000
+    """Rows of users kept in memory between commits, and users themselves: mostly for rows that many items join."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +45,14 @@ class InboxShard:
 
     def __init__(
         self,
-        load: Load,
+        rows: RowSource,
         marks: Mapping[tuple[str, int], Mark],
         totals: Mapping[int, InboxTotals],
         config: ShardConfig | None = None,
         slices: SliceSource | None = None,
     ) -> None:
         """`slices` is where slices are stored; without it, all rows are those of single users."""
-        self._load, self._config = load, config or ShardConfig()
+        self._source, self._config = rows, config or ShardConfig()
         self._slices = ShardSlices(slices)
         self._marks, self._totals = dict(marks), dict(totals)
         self._inboxes: OrderedDict[str, UserInbox] = OrderedDict()
@@ -108,9 +107,9 @@ class InboxShard:
         for user in users:
             if self._is_due(group, user):
                 inbox = self._inbox(user)
-                rows = len(inbox)
+                rows = inbox.in_memory()
                 self._retire(group, user, inbox, self.now_ms)
-                self._cached_rows += len(inbox) - rows
+                self._cached_rows += inbox.in_memory() - rows
         retired = self._totals.get(group, _NONE).retired - before
         if retired:
             self._uncounted.add(group)
@@ -139,6 +138,15 @@ class InboxShard:
                 found[user] = None if inbox is None else inbox.head.merged
         return found
 
+    def joined(self, operations: Iterable[StoredOperation]) -> set[tuple[str, Subject]]:
+        """The (user, subject) of items that may join a stored row, where it is not known which."""
+        wanted = {(each.user, (each.type, each.object)) for each in operations if each.op == "add" and each.windowed}
+        return {(user, subject) for user, subject in wanted if not self._knows_open(user, subject)}
+
+    def _knows_open(self, user: str, subject: Subject) -> bool:
+        inbox = self._inboxes.get(user)
+        return inbox is not None and inbox.knows_open(subject)
+
     def take_commit(self, offset: int) -> ShardCommit:
         """Everything that changed since the last call; the caller must commit it before it goes on."""
         users = {user: self._inboxes[user].take_changes() for user in self._changed_users}
@@ -151,7 +159,7 @@ class InboxShard:
         """The commit is durable: memory beyond the bound may go."""
         while self._cached_rows > self._config.cached_rows_max:
             _, inbox = self._inboxes.popitem(last=False)
-            self._cached_rows -= len(inbox) + 1
+            self._cached_rows -= inbox.in_memory() + 1
 
     def take_counts(self) -> list[ShardCounts]:
         """Counts of the groups that changed since they were last taken; all groups, the first time."""
@@ -166,9 +174,8 @@ class InboxShard:
         """A user's rows, with those of his slices, for whoever changes them."""
         inbox = self._inboxes.get(user)
         if inbox is None:
-            head, rows = self._load(user)
-            inbox = self._inboxes[user] = UserInbox(rows, head)
-            self._cached_rows += len(inbox) + 1
+            inbox = self._inboxes[user] = UserInbox(head=self._source.head(user), source=self._source, user=user)
+            self._cached_rows += 1
         else:
             self._inboxes.move_to_end(user)
         if inbox.head.merged < (newest := self._slices.newest(user)):
@@ -177,7 +184,7 @@ class InboxShard:
 
     def _merge(self, user: str, inbox: UserInbox, newest: int) -> None:
         """Each slice as if it had been added when it came; it is counted already."""
-        group, rows = key_group(user), len(inbox)
+        group, rows = key_group(user), inbox.in_memory()
         for event in self._slices.take(user, inbox.head.merged):
             inbox.add(
                 type=event.type, object=event.object, windowed=False, event_id=event.event_id, actor=event.actor,
@@ -186,22 +193,19 @@ class InboxShard:
             self._retire(group, user, inbox, event.now_ms)
             self._changed_users.add(user)
         inbox.head.merged = newest
-        self._cached_rows += len(inbox) - rows
+        self._cached_rows += inbox.in_memory() - rows
 
     def _is_due(self, group: int, user: str) -> bool:
         """Whether a sweep may find something: only then are his slices merged."""
         inbox = self._inboxes.get(user)
-        if inbox is None:
-            head, rows = self._load(user)
-            inbox = UserInbox(rows, head)
-        config = self._config.inbox
-        free = config.rows_max - len(inbox)
-        return inbox.is_due(self.now_ms, config) or self._slices.may_bring_over(free, group, inbox.head.merged)
+        head, config = self._source.head(user) if inbox is None else inbox.head, self._config.inbox
+        free = config.rows_max - head.rows
+        return retirement_due(head, self.now_ms, config) or self._slices.may_bring_over(free, group, head.merged)
 
     def _apply(self, group: int, operation: StoredOperation) -> None:
         inbox = self._inbox(operation.user)
         self._changed_users.add(operation.user)
-        rows = len(inbox)
+        rows = inbox.in_memory()
         match operation.op:
             case "add":
                 self._add(group, operation, inbox)
@@ -215,7 +219,7 @@ class InboxShard:
                 self._count(group, items=-taken, taken_back=taken)
         if operation.logged is not None:
             inbox.head.logged = operation.logged
-        self._cached_rows += len(inbox) - rows
+        self._cached_rows += inbox.in_memory() - rows
 
     def _add(self, group: int, operation: StoredOperation, inbox: UserInbox) -> None:
         inbox.add(
@@ -238,12 +242,13 @@ class InboxShard:
         self._slices.add(group, added, self.now_ms)
         self._count(group, items=len(added), added=len(added))
 
-    def _retire(self, group: int, user: str, inbox: UserInbox, now_ms: int) -> int:
+    def _retire(self, group: int, user: str, inbox: UserInbox, now_ms: int) -> None:
+        if not retirement_due(inbox.head, now_ms, self._config.inbox):
+            return
+        self._changed_users.add(user)  # also where nothing went: how old the rest is was found out
         retired = inbox.retire(now_ms, self._config.inbox)
         if retired:
-            self._changed_users.add(user)
             self._count(group, items=-retired, retired=retired)
-        return retired
 
     def _count(self, group: int, items: int, added: int = 0, taken_back: int = 0, retired: int = 0) -> None:
         totals = self._totals.get(group, _NONE)

@@ -9,7 +9,7 @@ says where that writer goes on. The laws that every implementation keeps are in 
 - A reader sees every commit that was complete when it was asked; what it showed does not go back.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -23,6 +23,7 @@ from state.inbox.values import (
     SliceEvent,
     SliceRange,
     StoredRow,
+    Subject,
 )
 from state.model.settings import ReadRecord
 
@@ -82,15 +83,30 @@ class InboxAudit:
 class InboxStore(Protocol):
     """The owner's side. One thread at a time; every method may block on the disk."""
 
-    def prepare(self, users: Mapping[str, int | None], *, slices: bool = True) -> None:
-        """Read at once what `load` and `slices` will be asked for before the next commit; they work without it, too.
+    def prepare(
+        self, users: Mapping[str, int | None], joined: Collection[tuple[str, Subject]] = (), *, slices: bool = True
+    ) -> None:
+        """Read at once what will be asked for before the next commit; what was not read so is found, too.
 
-        With a number only the slices above it will be asked for, without `slices` none at all.
+        That is the heads of users, and `newest_windowed` of those `joined`. Of users with a number the head will not be
+        asked for, and only the slices above it, without `slices` none at all.
         """
         ...
 
-    def load(self, user: str) -> tuple[InboxHead, list[StoredRow]]:
-        """Give a user's head and his own rows, without `slices`; an unknown user has an empty inbox."""
+    def head(self, user: str) -> InboxHead:
+        """Give a user's head, which says nothing of `slices`; that of an unknown user is empty."""
+        ...
+
+    def stored_rows(self, user: str, *, oldest_first: bool = False) -> Iterator[StoredRow]:
+        """Give a user's own rows, in the order of pages, newest first, or the other way round."""
+        ...
+
+    def subject_rows(self, user: str, subject: Subject) -> list[StoredRow]:
+        """Give a user's own rows of a subject."""
+        ...
+
+    def newest_windowed(self, user: str, subject: Subject) -> StoredRow | None:
+        """Give the latest of a user's windowed rows of a subject, by number."""
         ...
 
     def marks(self) -> dict[tuple[str, int], Mark]:

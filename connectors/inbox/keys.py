@@ -2,7 +2,7 @@
 
 | key | value |
 |---|---|
-| `v` | u8 version of this layout (3; in 2 there were no languages, in 1 no slices either) |
+| `v` | u8 version of this layout (4; in 3 rows had no key `s`, in 2 there were no languages, in 1 no slices either) |
 | `o` | u64: offset of topic `inbox` that is read next |
 | `m`, u8 group, source in ASCII | u64 offset, u64 ordinal of the last operation applied |
 | `t`, u8 group | i64 items in rows, added, taken back, retired |
@@ -13,19 +13,22 @@
 | `c`, u8 group, u8 tier, u64 last slice of a block, last name of the chunk | a chunk of the block's members |
 | `h`, u8 group, user in UTF-8 | head (`state/inbox/codec.py`) |
 | `r`, u8 group, u16 length of user, user in UTF-8, u64 of 2^63 - at, u64 of 2^63 - number | row |
+| `s`, as `r` up to the user, u64 hash of type and object, u8 (0: windowed), u64 of 2^63 - number | i64 at, i64 number |
 
-The complements make a user's rows be read newest first.
+The complements make a user's rows be read newest first. A row has a key `s`, too: those of a subject are
+found without the others. A head without `oldest` whose user has rows is of a layout before 4: his rows get their keys
+`s` when he is next looked up.
 """
 
 import struct
 
 from connectors.inbox.interface import RowPosition
 from state.inbox.slices import SliceBlock, name_of, user_of_name
-from state.inbox.values import InboxTotals, Mark, SetAside
+from state.inbox.values import InboxTotals, Mark, SetAside, StoredRow, identity_hash
 from state.model.keys import key_group
 
-LAYOUT_VERSION = 3
-EARLIER_LAYOUTS = (1, 2)
+LAYOUT_VERSION = 4
+EARLIER_LAYOUTS = (1, 2, 3)
 """Those before it, of which all that they have is as now."""
 VERSION_KEY = b"v"
 OFFSET_KEY = b"o"
@@ -33,6 +36,7 @@ _TOP = 1 << 63
 _MARK = struct.Struct(">QQ")
 _TOTALS = struct.Struct(">qqqq")
 _POSITION = struct.Struct(">QQ")
+_PLACE = struct.Struct(">qq")
 _SET_ASIDE = struct.Struct(">hI")
 
 
@@ -75,6 +79,29 @@ def rows_prefix(user: str) -> bytes:
     """What the rows of a user begin with."""
     name = name_of(user)
     return group_rows_prefix(key_group(user)) + len(name).to_bytes(2, "big") + name
+
+
+def subject_prefix(rows: bytes, type_name: str, object_id: str | None, *, windowed: bool | None = None) -> bytes:
+    """What the places of a subject's rows begin with, or of those of one kind, by `rows_prefix` of their user."""
+    hashed = identity_hash(f"{type_name}\0{object_id or ''}").to_bytes(8, "big")
+    kind = b"" if windowed is None else b"\0" if windowed else b"\1"
+    return b"s" + rows[1:] + hashed + kind
+
+
+def place_key(rows: bytes, row: StoredRow) -> bytes:
+    """Key of a row's place among those of its subject, by `rows_prefix` of its user."""
+    prefix = subject_prefix(rows, row.type, row.object, windowed=row.windowed)
+    return prefix + (_TOP - row.number).to_bytes(8, "big")
+
+
+def encode_place(row: StoredRow) -> bytes:
+    """A row's position."""
+    return _PLACE.pack(row.at, row.number)
+
+
+def decode_place(value: bytes) -> RowPosition:
+    """The position of a value."""
+    return RowPosition(*_PLACE.unpack(value))
 
 
 def inbox_row_key(prefix: bytes, position: RowPosition) -> bytes:

@@ -8,8 +8,9 @@ from typing import NamedTuple, TypeVar
 from connectors.inbox import keys
 from connectors.inbox.interface import InboxAudit, LoggedRead, RowPage, RowPosition
 from connectors.inbox.pages import first_rows, honouring, rows_named, unread_after
+from connectors.inbox.rows import decoded_head
 from connectors.inbox.slices import fresh_rows, known_slices, slice_numbers
-from connectors.inbox.store import counted_items, decoded_head
+from connectors.inbox.store import counted_items
 from connectors.inbox.table import InboxTable, value_of
 from state.inbox.codec import decode_row
 from state.inbox.values import InboxHead, InboxRow, InboxTotals, Mark, StoredRow, row_view

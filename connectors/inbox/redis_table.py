@@ -31,7 +31,12 @@ for first = 3, last, 1000 do
   end
 end
 for first = last + 1, #ARGV, 3 do
-  local found = redis.call('ZRANGEBYLEX', KEYS[2], ARGV[first], ARGV[first + 1], 'LIMIT', 0, ARGV[first + 2])
+  local found, limit = nil, tonumber(ARGV[first + 2])
+  if limit > 0 then
+    found = redis.call('ZRANGEBYLEX', KEYS[2], ARGV[first], ARGV[first + 1], 'LIMIT', 0, limit)
+  else
+    found = redis.call('ZREVRANGEBYLEX', KEYS[2], ARGV[first + 1], ARGV[first], 'LIMIT', 0, -limit)
+  end
   ranges[#ranges + 1] = {found, #found > 0 and redis.call('HMGET', KEYS[1], unpack(found)) or {}}
 end
 return {version, values, ranges}
@@ -101,15 +106,17 @@ class RedisTable:
         """One answer."""
         return self._read(wanted, [])[0]
 
-    def rows(self, prefix: bytes, start: bytes | None = None) -> Iterator[KeyedBytes]:
+    def rows(self, prefix: bytes, start: bytes | None = None, *, backwards: bool = False) -> Iterator[KeyedBytes]:
         """Some in each answer."""
-        first, limit = b"[" + (start or prefix), _FIRST_ROWS
+        first, behind, limit = b"[" + (start or prefix), _behind(prefix), _FIRST_ROWS
         while True:
-            (found,) = self._read([], [(first, _behind(prefix), limit)])[1]
+            (found,) = self._read([], [(first, behind, -limit if backwards else limit)])[1]
             yield from found
             if len(found) < limit:
                 return
-            first, limit = b"(" + found[-1][0], min(4 * limit, _MOST_ROWS)
+            bound = b"(" + found[-1][0]
+            first, behind = (first, bound) if backwards else (bound, behind)
+            limit = min(4 * limit, _MOST_ROWS)
 
     def rows_of_each(self, prefixes: Sequence[bytes]) -> list[list[KeyedBytes]]:
         """One answer, and further ones for whoever has many rows."""
@@ -185,7 +192,8 @@ def ask_rows(
 ) -> tuple[bytes, list[bytes | None], list[list[KeyedBytes]]]:
     """The version, the values of some keys and the rows of some ranges (from, behind, at most) as Redis writes bounds.
 
-    Of another version than this one nothing is read. Raises what the client raises.
+    With a negative number a range is read backwards. Of another version than this one nothing is read. Raises what the
+    client raises.
     """
     arguments: list[Any] = [version, len(wanted), *wanted, *chain.from_iterable(ranges)]
     found, values, rows = place.read(keys=[place.rows, place.order], args=arguments)

@@ -71,9 +71,9 @@ class RocksTable:
             return [stored_row(self.database, wanted[0])]
         return stored_rows(self.database, wanted)
 
-    def rows(self, prefix: bytes, start: bytes | None = None) -> Iterator[KeyedBytes]:
+    def rows(self, prefix: bytes, start: bytes | None = None, *, backwards: bool = False) -> Iterator[KeyedBytes]:
         """Read on from one seek."""
-        return prefixed_rows(self.database, prefix, start)
+        return prefixed_rows(self.database, prefix, start, backwards=backwards)
 
     def rows_of_each(self, prefixes: Sequence[bytes]) -> list[list[KeyedBytes]]:
         """One after the other."""

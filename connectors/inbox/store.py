@@ -1,11 +1,19 @@
 """The owner's side of an inbox store, on whatever table it lies (`connectors/inbox/table.py`)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice, takewhile
 
 from connectors.inbox import keys
-from connectors.inbox.interface import CountedItems, RowPosition
+from connectors.inbox.interface import CountedItems
+from connectors.inbox.rows import (
+    heads_of,
+    newest_windowed,
+    newest_windowed_of_each,
+    rows_in_order,
+    subject_rows,
+    write_user,
+)
 from connectors.inbox.slices import (
     fold_blocks,
     group_slices,
@@ -16,9 +24,9 @@ from connectors.inbox.slices import (
     untaken,
     write_slices,
 )
-from connectors.inbox.table import InboxTable, KeyedBytes, TableBatch, value_of
+from connectors.inbox.table import InboxTable, TableBatch, value_of
 from state.disk.exports import ExportedOffset, ExportSource, RowView, rows_from
-from state.inbox.codec import decode_head, decode_row, encode_head, encode_row, row_count
+from state.inbox.codec import row_count
 from state.inbox.slices import BlockBounds, decode_group_slices, name_of
 from state.inbox.values import (
     InboxHead,
@@ -29,7 +37,7 @@ from state.inbox.values import (
     SliceEvent,
     SliceRange,
     StoredRow,
-    UserChanges,
+    Subject,
 )
 from state.model.errors import StateVersionError
 from state.model.keys import key_group
@@ -47,7 +55,8 @@ class TableInboxStore(ABC):
         :raises StateVersionError: it was written by a newer program.
         """
         self._table, self._bounds = table, bounds or BlockBounds()
-        self._prepared: dict[str, tuple[InboxHead, list[StoredRow]]] = {}
+        self._prepared: dict[str, InboxHead] = {}
+        self._prepared_windowed: dict[tuple[str, Subject], StoredRow | None] = {}
         self._prepared_slices: dict[tuple[str, int], list[SliceEvent]] = {}
         version, now = value_of(table, keys.VERSION_KEY), bytes([keys.LAYOUT_VERSION])
         if version is None or version in [bytes([earlier]) for earlier in keys.EARLIER_LAYOUTS]:
@@ -65,24 +74,36 @@ class TableInboxStore(ABC):
     def close(self) -> None:
         """Free the store."""
 
-    def prepare(self, users: Mapping[str, int | None], *, slices: bool = True) -> None:
-        """Read all heads, then all rows, then all slices."""
+    def prepare(
+        self, users: Mapping[str, int | None], joined: Collection[tuple[str, Subject]] = (), *, slices: bool = True
+    ) -> None:
+        """Read all heads, then all rows that are joined, then all slices."""
         absent = [user for user, above in users.items() if above is None]
-        values = self._table.values([keys.head_key(user) for user in absent]) if absent else []
-        heads = {user: decoded_head(value) for user, value in zip(absent, values, strict=True)}
-        known = [user for user, head in heads.items() if head.rows]
-        rows = self._table.rows_of_each([keys.rows_prefix(user) for user in known]) if known else []
-        self._prepared |= {user: (head, []) for user, head in heads.items()}
-        self._prepared |= {user: (heads[user], _stored(each)) for user, each in zip(known, rows, strict=True)}
+        heads = heads_of(self._table, absent) if absent else {}
+        self._prepared |= heads
+        wanted = [each for each in joined if each[0] not in heads or heads[each[0]].rows]
+        self._prepared_windowed |= newest_windowed_of_each(self._table, wanted) if wanted else {}
         above = {user: heads[user].merged if given is None else given for user, given in users.items()}
         self._prepared_slices |= slices_of_each(self._table, above) if slices and above else {}
 
-    def load(self, user: str) -> tuple[InboxHead, list[StoredRow]]:
-        """Give a user's head and all rows."""
-        if (prepared := self._prepared.pop(user, None)) is not None:
-            return prepared
-        head = decoded_head(value_of(self._table, keys.head_key(user)))
-        return head, _stored(self._table.rows(keys.rows_prefix(user))) if head.rows else []
+    def head(self, user: str) -> InboxHead:
+        """Give a user's head."""
+        prepared = self._prepared.pop(user, None)
+        return heads_of(self._table, [user])[user] if prepared is None else prepared
+
+    def stored_rows(self, user: str, *, oldest_first: bool = False) -> Iterator[StoredRow]:
+        """Give a user's rows, newest first, or the other way round."""
+        return rows_in_order(self._table, user, oldest_first=oldest_first)
+
+    def subject_rows(self, user: str, subject: Subject) -> list[StoredRow]:
+        """Give a user's rows of a subject."""
+        return subject_rows(self._table, user, subject)
+
+    def newest_windowed(self, user: str, subject: Subject) -> StoredRow | None:
+        """Give the latest of a user's windowed rows of a subject."""
+        if (user, subject) in self._prepared_windowed:
+            return self._prepared_windowed.pop((user, subject))
+        return newest_windowed(self._table, user, subject)
 
     def marks(self) -> dict[tuple[str, int], Mark]:
         """Give the marks per (source, group)."""
@@ -137,9 +158,9 @@ class TableInboxStore(ABC):
     def commit(self, commit: ShardCommit) -> None:
         """One batch, durable."""
         batch = TableBatch()
-        self._prepared, self._prepared_slices = {}, {}
+        self._prepared, self._prepared_windowed, self._prepared_slices = {}, {}, {}
         for user, changes in commit.users.items():
-            _write_user(batch, user, changes)
+            write_user(batch, user, changes)
         for (source, group), mark in commit.marks.items():
             batch.put(keys.mark_key(source, group), keys.encode_mark(mark))
         for group, totals in commit.totals.items():
@@ -171,32 +192,8 @@ def _included(view: RowView, partition: int) -> list[ExportedOffset]:
     return [ExportedOffset("inbox", partition, int.from_bytes(found[1], "big"))]
 
 
-def decoded_head(value: bytes | None) -> InboxHead:
-    """A user's head; that of an unknown one is empty."""
-    return InboxHead() if value is None else decode_head(value)
-
-
 def counted_items(table: InboxTable, group: int) -> CountedItems:
     """Row by row, and slice by slice."""
     rows = sum(row_count(value) for _, value in table.rows(keys.group_rows_prefix(group)))
     slices = [left for _, left in untaken(table, group)]
     return CountedItems(rows + sum(slices), rows + _SLICE_EFFORT * len(slices))
-
-
-def _stored(rows: Iterator[KeyedBytes] | list[KeyedBytes]) -> list[StoredRow]:
-    found = [decode_row(value) for _, value in rows]
-    for row in found:
-        row.stored_at = row.at
-    return found
-
-
-def _write_user(batch: TableBatch, user: str, changes: UserChanges) -> None:
-    batch.put(keys.head_key(user), encode_head(changes.head))
-    prefix = keys.rows_prefix(user)
-    for row in changes.removed:
-        if row.stored_at is not None:
-            batch.delete(keys.inbox_row_key(prefix, RowPosition(row.stored_at, row.number)))
-    for row in changes.written:
-        if row.stored_at not in (None, row.at):
-            batch.delete(keys.inbox_row_key(prefix, RowPosition(row.stored_at or 0, row.number)))
-        batch.put(keys.inbox_row_key(prefix, RowPosition(row.at, row.number)), encode_row(row))

@@ -53,8 +53,8 @@ class InboxTable(Protocol):
         """Give the values of some keys."""
         ...
 
-    def rows(self, prefix: bytes, start: bytes | None = None) -> Iterator[KeyedBytes]:
-        """Give the rows whose key begins with `prefix`, in order, from key `start` on."""
+    def rows(self, prefix: bytes, start: bytes | None = None, *, backwards: bool = False) -> Iterator[KeyedBytes]:
+        """Give the rows whose key begins with `prefix`, in order, from key `start` on, or from the last one back."""
         ...
 
     def rows_of_each(self, prefixes: Sequence[bytes]) -> list[list[KeyedBytes]]:

@@ -110,7 +110,7 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
     def _load(self) -> None:
         """As the store has it."""
         store = self._store
-        self._shard = InboxShard(store.load, store.marks(), store.totals(), slices=store)
+        self._shard = InboxShard(store, store.marks(), store.totals(), slices=store)
         self._offset, self._set_aside = store.offset(), store.set_aside()
         self._changed: dict[int, SetAside | None] = {}
         self._counted = [0, 0]
@@ -121,7 +121,9 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
             for first in range(0, len(records), _PREPARED_RECORDS):
                 part = records[first : first + _PREPARED_RECORDS]
                 decoded = [self._batch.handle(*record[:3], _DECODING, _decoded, record) for record in part]
-                self._store.prepare(self._shard.missing(_single_users(decoded)))
+                singles = [*_singles(decoded)]
+                users = self._shard.missing(each.user for each in singles)
+                self._store.prepare(users, self._shard.joined(singles))
                 for record, each in zip(part, decoded, strict=True):
                     self._apply(record, each)
             self._batch.end()
@@ -251,11 +253,11 @@ class HouseTurns:
         return group, users
 
 
-def _single_users(records: "Sequence[_DecodedInbox | Unhandled]") -> Iterator[str]:
-    """Those of records that are one operation each."""
+def _singles(records: "Sequence[_DecodedInbox | Unhandled]") -> Iterator[StoredOperation]:
+    """Of the records that are one operation each."""
     for record in records:
         if not isinstance(record, Unhandled) and isinstance(record[1], list) and len(record[1]) == 1:
-            yield record[1][0].user
+            yield record[1][0]
 
 
 def _given_back(record: Record) -> int | None:

@@ -32,6 +32,8 @@ from state.model.errors import CarillonError, StateDamagedError, StateError
 _LOOKUP_CACHE_BYTES = 64 << 20
 _FORMAT_KEY = b"\x00format"
 _FIRST_MANIFEST = "MANIFEST-000001"
+_LAST = b"\xff" * 9
+"""No key goes on like this."""
 _REMEDY = "move it away, and the next start restores it from an export or from the log, or says what is missing"
 
 
@@ -147,20 +149,26 @@ def stored_rows(database: Rdict, keys: Iterable[bytes]) -> list[bytes | None]:
     return values
 
 
-def prefixed_rows(database: Rdict, prefix: bytes, start: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
-    """Rows whose key begins with `prefix`, in order, from key `start` on.
+def prefixed_rows(
+    database: Rdict, prefix: bytes, start: bytes | None = None, *, backwards: bool = False
+) -> Iterator[tuple[bytes, bytes]]:
+    """Rows whose key begins with `prefix`, in order, from key `start` on, or from the last one back.
 
     :raises StateDamagedError: a block is damaged; without the question at the end it would look like the last one.
     """
     with named_damage(database.path()):
         cursor: RdictIter = database.iter()
-        cursor.seek(start or prefix)
+        step = cursor.prev if backwards else cursor.next
+        if backwards:
+            cursor.seek_for_prev(prefix + _LAST)
+        else:
+            cursor.seek(start or prefix)
         while cursor.valid():
             key: bytes = cursor.key()
             if not key.startswith(prefix):
                 return
             yield key, cursor.value()
-            cursor.next()
+            step()
         cursor.status()
 
 

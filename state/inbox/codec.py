@@ -7,7 +7,7 @@
 | `flags` | bit 0: windowed, bit 1: read, bit 2: archived, bit 3: was read, and marked unread |
 | `items` | array of `[place, event_id, actor, at, payload]`, in the order of joining; payload is bin or nil |
 | `older` | bin: 24 bytes an item, little-endian: i64 place, u64 actor hash, u64 event hash; in the order of joining |
-| head | `[next_number, unread, rows, read_up_to]`, then `merged` and `logged` as far as one of them is set |
+| head | `[next_number, unread, rows, read_up_to]`, then `merged`, `logged` and `oldest` up to the last that is set |
 """
 
 import struct
@@ -67,8 +67,10 @@ def decode_row(value: bytes) -> StoredRow:
 
 def encode_head(head: InboxHead) -> bytes:
     """The head of a user's inbox."""
-    fields = [head.next_number, head.unread, head.rows, head.read_up_to, head.merged, head.logged]
-    return pack(fields if head.logged >= 0 else fields[: 5 if head.merged else 4])
+    fields = [head.next_number, head.unread, head.rows, head.read_up_to, head.merged, head.logged, head.oldest]
+    if head.oldest is None:
+        del fields[6 if head.logged >= 0 else 5 if head.merged else 4 :]
+    return pack(fields)
 
 
 def decode_head(value: bytes) -> InboxHead:

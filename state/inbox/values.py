@@ -24,6 +24,10 @@ def identity_hash(text: str | None) -> int:
     return 0 if text is None else xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
 
 
+Subject = tuple[str, str | None]
+"""Type and object: what items of windowed types are collected by."""
+
+
 class RowItem(msgspec.Struct, array_like=True, gc=False):
     """One item of a row: an event that joined it."""
 
@@ -109,6 +113,8 @@ class InboxHead:
     """Number of the latest slice of the key group that is in the rows; what later ones bring, readers add."""
     logged: int = -1
     """Offset in `reads` of the user's latest record that was applied."""
+    oldest: int | None = None
+    """No row's `at` is below it; None: there are no rows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,7 +228,7 @@ def _retained(export: Export) -> Iterator[tuple[str, int, int]]:
 def _expected_rows(records: list[Record]) -> MemoryInboxStore:
     """The rows that the inbox operations lead to, applied in one go."""
     store = MemoryInboxStore()
-    shard = InboxShard(store.load, {}, {})
+    shard = InboxShard(store, {}, {})
     for record in sorted(records, key=lambda each: (each.partition, each.offset)):
         place = parse_output_header(header(record.headers, "seq"))
         shard.apply(place, decode_operations(schema_of(record.headers), record.value))

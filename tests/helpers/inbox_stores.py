@@ -1,17 +1,32 @@
 """Both kinds of inbox store, for the laws that hold for each (`connectors/inbox/interface.py`)."""
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from connectors.inbox.interface import InboxStore
 from connectors.inbox.options import InboxRedisOptions
 from connectors.inbox.reader import TableInboxReader
 from connectors.inbox.redis import RedisInboxReader, RedisInboxStore, load_into_redis, redis_offset
 from connectors.inbox.rocksdb import RocksInboxReader, RocksInboxStore, shard_path, stored_offset
 from connectors.inbox.store import TableInboxStore
 from state.disk.exports import Export, load_export
+from state.inbox.codec import encode_head, encode_row
 from state.inbox.slices import BlockBounds
+from state.inbox.values import InboxHead, StoredRow
+
+
+def loaded(store: InboxStore, user: str) -> tuple[InboxHead, list[StoredRow]]:
+    """A user's head and all his own rows."""
+    return store.head(user), [*store.stored_rows(user)]
+
+
+def inbox_bytes(head: InboxHead, rows: Iterable[StoredRow]) -> list[bytes]:
+    """All that a user may see, whatever slices and reads brought it about."""
+    seen = InboxHead(head.next_number, head.unread, head.rows, head.read_up_to)
+    return [encode_head(seen), *map(encode_row, sorted(rows, key=lambda row: row.number))]
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Inbox store in a dictionary: what the one on RocksDB must give, but for durability."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 
 from connectors.inbox.interface import CountedItems, InboxAudit, LoggedRead, RowPage, RowPosition
@@ -18,6 +18,7 @@ from state.inbox.values import (
     SliceEvent,
     SliceRange,
     StoredRow,
+    Subject,
     row_view,
 )
 from state.model.keys import key_group
@@ -37,15 +38,31 @@ class MemoryInboxStore:
         self._slices: dict[int, dict[int, tuple[SliceEvent, set[str]]]] = {}
         self._taken = Counter[tuple[int, int]]()
 
-    def prepare(self, users: Mapping[str, int | None], *, slices: bool = True) -> None:
+    def prepare(
+        self, users: Mapping[str, int | None], joined: Collection[tuple[str, Subject]] = (), *, slices: bool = True
+    ) -> None:
         """All is in memory."""
 
-    def load(self, user: str) -> tuple[InboxHead, list[StoredRow]]:
-        """Give a user's head and all rows."""
+    def head(self, user: str) -> InboxHead:
+        """Give a user's head."""
+        value = self._heads.get(user)
+        return InboxHead() if value is None else decode_head(value)
+
+    def stored_rows(self, user: str, *, oldest_first: bool = False) -> Iterator[StoredRow]:
+        """Give a user's rows, newest first, or the other way round."""
         rows = [decode_row(value) for value in self._rows.get(user, {}).values()]
         for row in rows:
             row.stored_at = row.at
-        return self._head(user), rows
+        return iter(sorted(rows, key=lambda row: (row.at, row.number), reverse=not oldest_first))
+
+    def subject_rows(self, user: str, subject: Subject) -> list[StoredRow]:
+        """Give a user's rows of a subject."""
+        return [row for row in self.stored_rows(user) if (row.type, row.object) == subject]
+
+    def newest_windowed(self, user: str, subject: Subject) -> StoredRow | None:
+        """Give the latest of a user's windowed rows of a subject."""
+        windowed = [row for row in self.subject_rows(user, subject) if row.windowed]
+        return max(windowed, key=lambda row: row.number, default=None)
 
     def marks(self) -> dict[tuple[str, int], Mark]:
         """Give the marks per (source, group)."""
@@ -81,7 +98,7 @@ class MemoryInboxStore:
         """Count the items in the rows of a group, row by row, and whoever has a slice not yet in his rows."""
         users = [user for user in self._rows if key_group(user) == group]
         members = {user for _, names in self._slices.get(group, {}).values() for user in names}
-        rows = sum(row.count for user in users for row in self.load(user)[1])
+        rows = sum(row.count for user in users for row in self.stored_rows(user))
         return CountedItems(rows + sum(len(self._fresh(user)) for user in members), rows)
 
     def users(self, group: int, after: str | None, limit: int, *, in_slices: bool = False) -> list[str]:
@@ -118,7 +135,7 @@ class MemoryInboxStore:
         said: Sequence[LoggedRead] = (),
     ) -> RowPage:  # fmt: skip
         """Give up to `limit` rows, newest first."""
-        head, rows = self._head(user), self._newest_first(user)
+        head, rows = self.head(user), self._newest_first(user)
         for each in said:
             if each.offset > head.logged:
                 rows = [row for row in rows if honour(row, each.record, each.at)]
@@ -134,7 +151,7 @@ class MemoryInboxStore:
 
     def unread(self, user: str) -> int:
         """Give the number of unread rows."""
-        return self._head(user).unread + len(self._fresh(user))
+        return self.head(user).unread + len(self._fresh(user))
 
     def row(self, user: str, event_id: str) -> InboxRow | None:
         """Look through the user's rows, newest first."""
@@ -167,13 +184,9 @@ class MemoryInboxStore:
                 del self._slices[group][number]
 
     def _fresh(self, user: str) -> list[StoredRow]:
-        head = self._head(user)
+        head = self.head(user)
         return [event.row(head.next_number + n) for n, event in enumerate(self.slices(user, head.merged))]
 
     def _newest_first(self, user: str) -> list[StoredRow]:
-        rows = [*self.load(user)[1], *self._fresh(user)]
+        rows = [*self.stored_rows(user), *self._fresh(user)]
         return sorted(rows, key=lambda row: (row.at, row.number), reverse=True)
-
-    def _head(self, user: str) -> InboxHead:
-        value = self._heads.get(user)
-        return InboxHead() if value is None else decode_head(value)

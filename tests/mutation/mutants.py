@@ -36,6 +36,7 @@ OWN_TESTS = {
     "operators.breaker": "operators/test_breaker.py",
     "operators.retry": "operators/test_retry.py",
     "operators.attempts": "operators/test_attempts.py",
+    "operators.inbox_rows": "connectors/inbox",
     "operators.inbox_shard": "connectors/inbox",
     "operators.inbox_slices": "connectors/inbox",
     "flows.recovery.slots": "flows/recovery/test_slots.py",

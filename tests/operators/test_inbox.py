@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from helpers.memory_inbox import MemoryInboxStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.inbox import InboxConfig, UserInbox
-from state.inbox.codec import decode_head, decode_row, encode_head, encode_row
-from state.inbox.values import ITEMS_EXACT_MAX
+from state.inbox.codec import encode_row
+from state.inbox.values import ITEMS_EXACT_MAX, ShardCommit
 
 DAY_MS = 86_400_000
 
@@ -19,10 +20,10 @@ def like(
     inbox.add(type=kind, object="photo", windowed=windowed, event_id=event_id, actor=actor, at=at, place=at)
 
 
-def loaded_again(inbox: UserInbox) -> UserInbox:
-    """As a store gives back its bytes."""
-    rows = [decode_row(encode_row(row)) for row in inbox._rows.values()]
-    again = UserInbox(rows, decode_head(encode_head(inbox.head)))
+def stored(inbox: UserInbox, store: MemoryInboxStore) -> UserInbox:
+    """The same inbox, its changes stored, and none of its rows in memory."""
+    store.commit(ShardCommit({"mia": inbox.take_changes()}, {}, {}, 0))
+    again = UserInbox(head=store.head("mia"), source=store, user="mia")
     again.items_added, again.items_taken_back = inbox.items_added, inbox.items_taken_back
     again.items_retired = inbox.items_retired
     return again
@@ -49,7 +50,8 @@ def test_a_row_knows_its_actors_and_the_language_of_its_latest_item() -> None:
             type="like", object="photo", windowed=True, event_id=f"e{number}", actor=actor, at=number, place=number,
             language="de" if number < ITEMS_EXACT_MAX else "fr",
         )  # fmt: skip
-    [row] = loaded_again(inbox).rows()
+    inbox = stored(inbox, MemoryInboxStore())
+    [row] = inbox.rows()
     assert (row.count, row.actor_count, row.language) == (ITEMS_EXACT_MAX + 40, ITEMS_EXACT_MAX + 20, "fr")
     assert inbox.retract(type="like", actor="a10", object="photo", parent_event_id=None)
     assert inbox.retract(type="like", actor="a10", object="photo", parent_event_id=None)
@@ -146,7 +148,8 @@ def test_payload_of_a_retracted_item_is_gone() -> None:
     assert inbox.rows()[0].payload == b"4"
     inbox.take_back(type="comment", object="o", event_id="e4")
     assert inbox.rows()[0].payload == b"3"
-    assert b"\x01" + b"4" not in encode_row(next(iter(inbox._rows.values())))
+    [stored_row] = inbox.take_changes().written
+    assert b"\x01" + b"4" not in encode_row(stored_row)
 
 
 @dataclass
@@ -210,7 +213,7 @@ operations = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(operations)
 def test_agrees_with_a_model_that_remembers_everything(ops: list[tuple[object, ...]]) -> None:
-    inbox, model = UserInbox(), Model()
+    inbox, model, store = UserInbox(), Model(), MemoryInboxStore()
     for at, op in enumerate(ops):
         match op:
             case ("add", str(kind), actor):
@@ -234,7 +237,7 @@ def test_agrees_with_a_model_that_remembers_everything(ops: list[tuple[object, .
                 inbox.erase()
                 model.rows.clear()
             case _:
-                inbox = loaded_again(inbox)
+                inbox = stored(inbox, store)
         view = {(r.first_event_id, r.type, r.count, r.actors, r.at, r.read) for r in inbox.rows()}
         assert view == model.view()
         assert inbox.head.unread == sum(not row.read for row in model.rows)

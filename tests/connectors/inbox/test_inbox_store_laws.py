@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from helpers.inbox_stores import OpenedStore, StoreKind
+from helpers.inbox_stores import OpenedStore, StoreKind, inbox_bytes, loaded
 from helpers.memory_inbox import MemoryInboxStore
 
 from connectors.inbox.interface import InboxReader, InboxStore, RowPosition
 from operators.inbox import InboxConfig
 from operators.inbox_shard import InboxShard, ShardConfig
 from state.disk.exports import write_export
-from state.inbox.codec import encode_head, encode_row
-from state.inbox.values import InboxHead, InboxTotals, ShardCommit, StoredRow, UserChanges
+from state.inbox.values import InboxHead, InboxTotals, ShardCommit, UserChanges
 from state.model.envelope import OutputHeader
 from state.model.inbox import StoredOperation
 from state.model.keys import key_group
@@ -51,7 +50,7 @@ def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Both]:
 
 
 def shard_of(store: InboxStore, config: ShardConfig | None = None) -> InboxShard:
-    return InboxShard(store.load, store.marks(), store.totals(), config)
+    return InboxShard(store, store.marks(), store.totals(), config)
 
 
 def add(event_id: str, at: int, *, user: str = "mia", actor: str = "a", windowed: bool = True) -> StoredOperation:
@@ -78,7 +77,7 @@ def put(store: InboxStore, shard: InboxShard, operations: list[StoredOperation],
 def test_an_unknown_user_has_an_empty_inbox(both: Both) -> None:
     page = both.reader.page("nobody", 10)
     assert (page.rows, page.next, page.unread, page.read_up_to) == ((), None, 0, None)
-    assert both.store.load("nobody")[1] == []
+    assert loaded(both.store, "nobody") == (InboxHead(), [])
     assert both.reader.applied(GROUP) == {}
 
 
@@ -198,27 +197,31 @@ def test_counts_tell_what_is_applied_of_their_own_group(both: Both) -> None:
 
 
 def test_who_was_asked_for_last_stays_in_memory_up_to_its_bound(both: Both) -> None:
-    loaded: list[str] = []
+    asked: list[str] = []
 
-    def load(user: str) -> tuple[InboxHead, list[StoredRow]]:
-        loaded.append(user)
-        return both.store.load(user)
+    class Watched:
+        stored_rows, subject_rows = both.store.stored_rows, both.store.subject_rows
+        newest_windowed = both.store.newest_windowed
 
-    shard = InboxShard(load, {}, {}, ShardConfig(cached_rows_max=4))
+        def head(self, user: str) -> InboxHead:
+            asked.append(user)
+            return both.store.head(user)
+
+    shard = InboxShard(Watched(), {}, {}, ShardConfig(cached_rows_max=4))
     for number, user in enumerate(("mia", "noah")):  # each counts for himself and his row
         put(both.store, shard, [add(f"e{number}", number, user=user)], first=number)
     put(both.store, shard, [StoredOperation(op="read", user="mia", up_to=0)], first=2)
-    assert loaded == ["mia", "noah"]
+    assert asked == ["mia", "noah"]
     put(both.store, shard, [add("e3", 3, user="emma")], first=3)
     for number, user in enumerate(("mia", "emma", "noah"), start=4):
         put(both.store, shard, [StoredOperation(op="read", user=user, up_to=0)], first=number)
-    assert loaded == ["mia", "noah", "emma", "noah"]
+    assert asked == ["mia", "noah", "emma", "noah"]
 
 
 def test_totals_that_claim_more_than_the_rows_are_found(both: Both) -> None:
     shard = shard_of(both.store)
     put(both.store, shard, [add("e1", 1), add("r1", 2, windowed=False)])
-    head, rows = both.store.load("mia")
+    head, rows = loaded(both.store, "mia")
     both.store.commit(ShardCommit({"mia": UserChanges(head, [], [rows[0]])}, {}, {}, 2))
     assert both.store.count_items(GROUP).items == 1
     assert not shard.audited(GROUP, both.store.count_items(GROUP).items)
@@ -234,7 +237,7 @@ from state.model.envelope import OutputHeader
 from state.model.inbox import StoredOperation
 from state.model.keys import key_group
 store = of_arguments(sys.argv[1:]).open()
-shard = InboxShard(store.load, store.marks(), store.totals())
+shard = InboxShard(store, store.marks(), store.totals())
 number = store.offset()
 while True:
     for _ in range(20):
@@ -259,7 +262,7 @@ def test_kill_9_between_any_two_instructions_leaves_a_whole_commit(kind: StoreKi
         offset = kind.offset()
         assert offset >= acknowledged
         store = kind.open()
-        names = [row.first_event_id for n in range(50) for row in store.load(f"u{n}")[1]]
+        names = [row.first_event_id for n in range(50) for row in store.stored_rows(f"u{n}")]
         assert sorted(names, key=lambda name: int(name[1:])) == [f"e{n}" for n in range(offset)]
         assert sum(totals.items for totals in store.totals().values()) == offset
         assert max(mark[0] for mark in store.marks().values()) == offset - 1
@@ -271,18 +274,13 @@ def test_what_is_prepared_is_what_is_loaded(kind: StoreKind) -> None:
     shard = shard_of(store)
     put(store, shard, [add(f"r{n}", n, windowed=False) for n in range(200)] + [add("n1", 1, user="noah")])
     users = ["mia", "noah", "nobody"]
-    apart = [store.load(user) for user in users]
+    apart = [loaded(store, user) for user in users]
     store.prepare(dict.fromkeys(users))
-    assert [encoded(store.load(user)) for user in users] == [encoded(each) for each in apart]
+    assert [inbox_bytes(*loaded(store, user)) for user in users] == [inbox_bytes(*each) for each in apart]
     store.prepare({"mia": None})
     put(store, shard, [add("r200", 200, windowed=False)], first=201)
-    assert len(store.load("mia")[1]) == 201, "what was prepared before a commit is forgotten"
+    assert store.head("mia").rows == 201, "what was prepared before a commit is forgotten"
     store.close()
-
-
-def encoded(loaded: tuple[InboxHead, list[StoredRow]]) -> list[bytes]:
-    head, rows = loaded
-    return [encode_head(head), *map(encode_row, rows)]
 
 
 def test_a_reader_sees_the_store_that_takes_the_place_of_another(kind: StoreKind, tmp_path: Path) -> None:
@@ -326,7 +324,7 @@ def test_an_export_is_of_one_moment_whatever_is_written_meanwhile(kind: StoreKin
         put(store, shard, [add(f"e{number}", number, user=users[-number % 400]), erase], first=number)
         number += 2
 
-    before = [encoded(store.load(user)) for user in users]
+    before = [inbox_bytes(*loaded(store, user)) for user in users]
     export = write_export(tmp_path / "exports", source, at=1, pause=pause)
     assert export is not None
     assert number > 1200
@@ -336,5 +334,5 @@ def test_an_export_is_of_one_moment_whatever_is_written_meanwhile(kind: StoreKin
     restored.directory.mkdir()
     restored.load(export)
     store = restored.open()
-    assert [encoded(store.load(user)) for user in users] == before
+    assert [inbox_bytes(*loaded(store, user)) for user in users] == before
     store.close()

@@ -143,7 +143,7 @@ def test_a_page_is_of_one_commit_while_rows_and_slices_come(redis: bool, redis_u
     kind = StoreKind(tmp_path, redis_url if redis else "")
     store, reader, user = kind.open(), kind.reader(), "mia"
     group, ended = key_group(user), threading.Event()
-    shard = InboxShard(store.load, {}, {}, slices=store)
+    shard = InboxShard(store, {}, {}, slices=store)
     failed: list[str] = []
     thread = threading.Thread(target=_look, args=(reader, user, ended, failed))
     thread.start()

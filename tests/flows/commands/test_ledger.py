@@ -11,6 +11,7 @@ import orjson
 import pytest
 from helpers.healthy_ledger import LEO, MIA, G, H, healthy
 from helpers.inbox_flow import RUN, last_counts, read_all
+from helpers.inbox_stores import loaded
 from helpers.programs import drain, running
 from helpers.records import PARTITIONS, counts, decision, now_ms, open_embedded, record
 from helpers.waiting import wait_for
@@ -108,7 +109,7 @@ def test_one_inbox_row_less_and_the_check_fails(whole: Path, copied: Path) -> No
     log.append(records(whole))
     log.close()
     store = RocksInboxStore(shard_path(copied / DIRECTORY, partition_of_group(H, PARTITIONS)))
-    head, rows = store.load(LEO)
+    head, rows = loaded(store, LEO)
     store.commit(ShardCommit({LEO: UserChanges(head, [], rows)}, {}, {}, store.offset()))
     store.close()
     assert not lawful(copied)
@@ -118,7 +119,7 @@ def test_the_flow_finds_a_row_that_vanished_by_itself(whole: Path, copied: Path)
     shutil.copytree(whole / "log", copied / "log")
     log = open_embedded(copied)
     store = RocksInboxStore(shard_path(copied / DIRECTORY, partition_of_group(H, PARTITIONS)))
-    head, rows = store.load(LEO)
+    head, rows = loaded(store, LEO)
     store.commit(ShardCommit({LEO: UserChanges(head, [], rows)}, {}, {}, store.offset()))
     store.close()
     with running(RUN, str(copied), "1"):

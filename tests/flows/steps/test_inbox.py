@@ -22,7 +22,7 @@ from connectors.log.source import Tick
 from flows.process.directories import INBOX as DIRECTORY
 from flows.steps.inbox import HouseTurns, InboxParts, InboxSink
 from state.disk.poison import PoisonJournal
-from state.inbox.values import InboxHead, ShardCommit, StoredRow
+from state.inbox.values import InboxHead, ShardCommit
 from state.model.keys import key_group, partition_of_group
 
 USER = "mia"
@@ -45,10 +45,10 @@ class FailingStore(RocksInboxStore):
 
     bad = frozenset[str]()
 
-    def load(self, user: str) -> tuple[InboxHead, list[StoredRow]]:
+    def head(self, user: str) -> InboxHead:
         if user in self.bad:
             raise KeyError("secret content")
-        return super().load(user)
+        return super().head(user)
 
     def commit(self, commit: ShardCommit) -> None:
         if any(new.event.event_id in self.bad for new in commit.slices.new):

@@ -32,7 +32,11 @@ def test_rows_and_heads_come_back() -> None:
     assert row_count(encode_row(ROW)) == 5
     french = replace(ROW, language="fr-CA")
     assert decode_row(encode_row(french)) == french
-    assert decode_head(encode_head(HEAD)) == HEAD
+    for merged in (0, 5):
+        for logged in (-1, 0, 7):
+            for oldest in (None, 0, 1_700_000_000_000):
+                head = InboxHead(8, 2, 3, 99, merged, logged, oldest)
+                assert decode_head(encode_head(head)) == head
 
 
 def test_stored_bytes_of_version_1_are_read() -> None:
@@ -40,6 +44,8 @@ def test_stored_bytes_of_version_1_are_read() -> None:
     assert decode_head((BYTES / "inbox_head_1.bin").read_bytes()) == HEAD
     assert encode_row(ROW) == (BYTES / "inbox_row_1.bin").read_bytes()
     assert encode_head(HEAD) == (BYTES / "inbox_head_1.bin").read_bytes()
+    head = InboxHead(8, 2, 3, 99, merged=5, logged=7, oldest=1_700_000_000_000)
+    assert decode_head((BYTES / "inbox_head_oldest.bin").read_bytes()) == head
 
 
 def test_other_bytes_are_errors() -> None:
