@@ -35,6 +35,7 @@ OWN_TESTS = {
     "operators.schedule": "operators/test_schedule.py",
     "operators.breaker": "operators/test_breaker.py",
     "operators.retry": "operators/test_retry.py",
+    "operators.in_flight": "operators/test_in_flight.py",
     "operators.attempts": "operators/test_attempts.py",
     "operators.inbox_rows": "connectors/inbox",
     "operators.inbox_shard": "connectors/inbox",

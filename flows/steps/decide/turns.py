@@ -3,7 +3,7 @@
 A slice of a star's post takes decide milliseconds, and there are hundreds of them in a row. What is for one person
 comes behind them in the log, and most often concerns another key group, which need not wait. So slices that are not
 decided at once wait here, and with them what comes behind them for their own group: the order within a key group is
-that of the log, and a group's stored offset says how far it is. A group where something else than slices waits goes
+that of the log, and a group's stored offset says how far it is. A group where an event for named people waits goes
 first. An end of the flow decides what is left.
 """
 
@@ -19,7 +19,7 @@ from flows.steps.alternation import Alternation
 from flows.steps.decide.group import GroupDecider, stamp_of
 
 _TURN_S = 0.02
-_SLICE = b'{"k":"slice",'
+_SLICE, _EVENT = b'{"k":"slice",', b'{"k":"event",'
 WorkEntry = tuple[int, bytes]
 """Offset and value of a record of `work`."""
 
@@ -31,8 +31,9 @@ class _InTurns(NamedTuple):
     """When it was written, in ms."""
 
     @property
-    def is_slice(self) -> bool:
-        return self.entry[1].startswith(_SLICE)
+    def is_event(self) -> bool:
+        """For named people. A tick waits for time alone, and comes for all groups at once."""
+        return self.entry[1].startswith(_EVENT)
 
 
 class _OfWorker:
@@ -43,8 +44,8 @@ class _OfWorker:
         self.ends_at = 0.0
         """When its turn is over, by the monotonic clock."""
         self.waiting: dict[GroupDecider, deque[_InTurns]] = {}
-        self.behind_slices = Counter[GroupDecider]()
-        """How much waits of a group that is no slice; only groups with some."""
+        self.events = Counter[GroupDecider]()
+        """How many events for named people wait of a group; only groups with some."""
         self.leader: object = None
         self.decided: dict[GroupDecider, None] = {}
         """By the leader, since this was last asked for."""
@@ -52,20 +53,20 @@ class _OfWorker:
     def put(self, each: _InTurns) -> None:
         """Let it wait."""
         self.waiting.setdefault(each.decider, deque()).append(each)
-        if not each.is_slice:
-            self.behind_slices[each.decider] += 1
+        if each.is_event:
+            self.events[each.decider] += 1
 
     def take(self) -> _InTurns:
         """Whose turn it is."""
-        decider = next(iter(self.behind_slices), None) or next(iter(self.waiting))
+        decider = next(iter(self.events), None) or next(iter(self.waiting))
         queue = self.waiting.pop(decider)
         each = queue.popleft()
         if queue:
             self.waiting[decider] = queue
-        if not each.is_slice:
-            self.behind_slices[decider] -= 1
-            if not self.behind_slices[decider]:
-                del self.behind_slices[decider]
+        if each.is_event:
+            self.events[decider] -= 1
+            if not self.events[decider]:
+                del self.events[decider]
         return each
 
 

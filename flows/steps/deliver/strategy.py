@@ -9,6 +9,7 @@ by epoch, later than it hands out; a restart finds in `attempts` what happened s
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -157,6 +158,7 @@ class DeliverStrategy:
     def _open_all(self, taken: Sequence[_Taken], search: AttemptSearch | None = None) -> None:
         """Open the records; a key that is open already, or ended within its day, is left out."""
         sent = self._sent_among(task for each in taken for task in each.tasks)
+        _tell_many(taken)
         for record, all_tasks, counted in taken:
             self._open(record, [task for task in all_tasks if self._is_unsent(task, sent)], search)
             self._counts.accept(record, again=counted)
@@ -288,6 +290,15 @@ class DeliverStrategy:
 def _all_tasks(record: OpenRecord, emissions: Sequence[ToDeliver], find: FindHistory) -> list[SendTask]:
     """Tasks for the devices of the emissions of one record."""
     return [task for siblings in record.siblings(emissions, find) for task in siblings.make_tasks()]
+
+
+def _tell_many(taken: Sequence[_Taken]) -> None:
+    """Where a fan-out reaches too few of a key group for a slice, each has a record of his own."""
+    users = {(each.record.group, each.record.work_offset, task.emission.user) for each in taken for task in each.tasks}
+    reached = Counter((group, offset) for group, offset, _ in users)
+    for record, tasks, _ in taken:
+        for task in tasks if reached[record.group, record.work_offset] > 1 else ():
+            task.siblings.for_many = True
 
 
 def _preset_unknown(tasks: Sequence[SendTask]) -> None:

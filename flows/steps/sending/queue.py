@@ -1,6 +1,7 @@
 """What waits for one provider, the most urgent first, and how many requests it has in flight.
 
 Within a class what is for one person goes in turn with what is for many: a mention does not wait behind a star's post.
+Of what is for many no more is in flight than keeps the provider busy, so that it does not wait there either.
 
 Its breaker (RULES 4) says how much may go: everything, a part of the rate, or nothing but a probe. What waits when the
 breaker closes is the backlog: it goes at a rate of its own, behind new P0 and P1 and before new P2.
@@ -11,6 +12,7 @@ drain ends it is a backlog too.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from connectors.providers.channel import Channel, Failed, Result, Throttled
 from flows.steps.sending.rate import SendRate
 from flows.steps.sending.task import SendTask
 from operators.breaker import MOVE_AFTER_MS, PROBE_EVERY_MS, SHARES, Breaker, BreakerState, Pace
+from operators.in_flight import InFlightBound
 from operators.retry import RetryShare
 
 PRIORITIES = ("P0", "P1", "P2")
@@ -57,10 +60,11 @@ class _InTurn:
         self._many_next = False
 
     def put(self, task: SendTask) -> None:
-        (self._many if task.siblings.for_many else self._one).append(task)
+        (self._many if task.of_many else self._one).append(task)
 
-    def take(self) -> SendTask | None:
-        chosen = self._many if self._many and (self._many_next or not self._one) else self._one
+    def take(self, *, many: bool) -> SendTask | None:
+        """What comes next; `many`: whether it may be what is for many."""
+        chosen = self._many if many and self._many and (self._many_next or not self._one) else self._one
         if not chosen:
             return None
         self._many_next = chosen is self._one
@@ -85,12 +89,15 @@ class _Line:
         self.size += 1
         self._classes[task.emission.priority].put(task)
 
-    def take(self, of: ProviderQueue, priorities: tuple[str, ...] = PRIORITIES) -> Iterator[SendTask]:
-        """The most urgent first; not those that left the queue meanwhile."""
+    def take(
+        self, of: ProviderQueue, priorities: tuple[str, ...] = PRIORITIES, many_max: int = sys.maxsize
+    ) -> Iterator[SendTask]:
+        """The most urgent first, and so many of what is for many; not those that left the queue meanwhile."""
         for priority in priorities:
-            while (task := self._classes[priority].take()) is not None:
+            while (task := self._classes[priority].take(many=many_max > 0)) is not None:
                 self.size -= 1
                 if task.queue is of:
+                    many_max -= task.of_many
                     yield task
 
     def has(self, priorities: tuple[str, ...]) -> bool:
@@ -110,7 +117,9 @@ class ProviderQueue:
         self.bounds, self.service = bounds, service
         self.rate = bounds.rate.of(service) if service else bounds.rate
         self.share = RetryShare(self.rate.own_per_s)
-        self.in_flight = 0
+        self.in_flight = self._many = 0
+        self._bound = InFlightBound(bounds.concurrency_max)
+        """For those in flight that are for many."""
         self.state: BreakerState = "closed"
         self.attended = False
         """The dispatcher has a timer for it."""
@@ -147,6 +156,7 @@ class ProviderQueue:
         for task in taken:
             task.goes(now)
         self.in_flight += len(taken)
+        self._many += _for_many(taken)
         return taken
 
     def answered(self, task: SendTask, result: Result, now: int) -> None:
@@ -156,6 +166,8 @@ class ProviderQueue:
             wait_ms = min(result.retry_after // timedelta(milliseconds=1), PROBE_EVERY_MS)
             self._asked_until = max(self._asked_until, now + wait_ms)
         self._breaker.answered(now, failed=failed, probe=task is self._probe)
+        if task.of_many and task.history.made:
+            self._bound.answered(now - task.history.made[-1].at, self._many)
         if task is self._probe:
             self._probe = None
         self.look(now)
@@ -163,6 +175,7 @@ class ProviderQueue:
     def done(self, task: SendTask) -> None:
         """One request less in flight; a probe that was not answered was not sent."""
         self.in_flight -= 1
+        self._many -= task.of_many
         if task is self._probe:
             self._probe = None
             self._breaker.probe_lost()
@@ -170,7 +183,8 @@ class ProviderQueue:
     @property
     def has_room(self) -> bool:
         """Whether so many may start that it is worth to append their intents as a group."""
-        return self.bounds.concurrency_max - self.in_flight >= max(1, self.bounds.concurrency_max // 8)
+        free = min(self.bounds.concurrency_max - self.in_flight, self._bound.size - self._many)
+        return free >= max(1, self._bound.size // 8)
 
     @property
     def size(self) -> int:
@@ -322,21 +336,29 @@ class ProviderQueue:
         return taken
 
     def _take_all_classes(self, taken: list[SendTask], room: int, now: int) -> None:
-        _fill(taken, room, self._waiting.take(self, self._going(("P0", "P1"))))
+        _fill(taken, room, self._waiting.take(self, self._going(("P0", "P1")), self._room_for_many(taken)))
         if self._backlog.has(self._going()):
             self._take_backlog(taken, room, now)
         if not self._backlog.has(self._going()):
-            _fill(taken, room, self._waiting.take(self, self._going(("P2",))))
+            _fill(taken, room, self._waiting.take(self, self._going(("P2",)), self._room_for_many(taken)))
+
+    def _room_for_many(self, taken: list[SendTask]) -> int:
+        return self._bound.size - self._many - _for_many(taken)
 
     def _take_backlog(self, taken: list[SendTask], room: int, now: int) -> None:
         before = len(taken)
-        _fill(taken, min(room, before + self._backlog_pace.room(now)), self._backlog.take(self, self._going()))
+        waiting = self._backlog.take(self, self._going(), self._room_for_many(taken))
+        _fill(taken, min(room, before + self._backlog_pace.room(now)), waiting)
         self._backlog_pace.take(_in_time(taken[before:], now))
 
 
 def _fill(taken: list[SendTask], room: int, waiting: Iterator[SendTask]) -> None:
     while len(taken) < room and (task := next(waiting, None)) is not None:
         taken.append(task)
+
+
+def _for_many(taken: list[SendTask]) -> int:
+    return sum(task.of_many for task in taken)
 
 
 def _in_time(taken: list[SendTask], now: int) -> int:

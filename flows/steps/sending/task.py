@@ -85,6 +85,12 @@ class SendTask:
         return self.siblings.emission
 
     @property
+    def of_many(self) -> bool:
+        """Whether it is one of many that leave others room at the provider: of a fan-out, or of a campaign."""
+        priority = self.emission.priority
+        return priority == "P2" or (priority == "P1" and self.siblings.for_many)
+
+    @property
     def channel(self) -> str:
         return self.siblings.channel
 

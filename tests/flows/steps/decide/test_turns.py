@@ -45,7 +45,11 @@ def slice_at(offset: int) -> WorkEntry:
 
 
 def event_at(offset: int) -> WorkEntry:
-    return offset, b'{"k":"event"}'
+    return offset, b'{"k":"event","g":1}'
+
+
+def tick_at(offset: int) -> WorkEntry:
+    return offset, b'{"k":"tick","stamp":%d}' % (1_000 + offset)
 
 
 def as_decider(group: Group) -> GroupDecider:
@@ -102,6 +106,15 @@ def test_a_group_where_an_event_waits_goes_before_those_with_slices_alone() -> N
     list(turns.decide("ann", as_decider(ann), [*map_slices([20, 21]), event_at(22), slice_at(23)]))
     assert offsets(turns.go_on()) == [20, 21, 22, 4, 23], "then they take turns"
     assert offsets(turns.rest()) == [5, 6, 7, 8, 9, 10, 11]
+
+
+def test_a_tick_that_all_groups_wait_for_puts_none_of_them_before_an_event() -> None:
+    clock = Clock()
+    turns, star, ann = SliceTurns(100, clock), Group(1, clock), Group(3, clock)
+    turns.has_room(1)
+    list(turns.decide("star", as_decider(star), [*map_slices(range(12)), tick_at(12)]))
+    list(turns.decide("ann", as_decider(ann), [slice_at(20), tick_at(21), slice_at(22), event_at(23)]))
+    assert offsets(turns.go_on())[:4] == [20, 21, 22, 23]
 
 
 def test_a_turn_is_followed_by_a_look_at_the_log_or_a_pause() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -79,6 +80,31 @@ def test_what_is_for_one_person_goes_before_slices_that_came_first(system: Syste
         finish(lane)
     assert users_of(provider)[0] == "u1"
     assert len(provider.keys) == len(set(provider.keys)) == 901
+
+
+def test_a_fan_out_too_small_for_slices_leaves_room_at_the_provider_all_the_same(system: System) -> None:
+    arrived, answers = list[str](), asyncio.Event()
+
+    async def waits(delivery: Delivery) -> Result:
+        arrived.append(delivery.key.split("/")[1])
+        await answers.wait()
+        return Sent("taken")
+
+    post = [system.emission(user, "push", [PHONE], object="post") for user in USERS[1:31]]
+    seq = dict(post[0].headers)["seq"].removesuffix(b"0")
+    post = [
+        each._replace(headers=(each.headers[0], ("seq", b"%s%d" % (seq, number)))) for number, each in enumerate(post)
+    ]
+    mention = system.emission("u1", "push", [PHONE], object="mention")
+    system.feed([*post, mention])
+    with running_lanes(system, channels={"push": Provider(waits)}, open_max=20_000) as (lanes, dispatcher):
+        lane = lanes.lane(mention.partition)
+        lane.accept(read(system, mention.partition))
+        wait_for(lambda: len(arrived) == dispatcher.in_flight == 17)
+        assert "u1" in arrived, "sixteen of the post are there, and the mention"
+        dispatcher.after(answers.set)
+        finish(lane)
+    assert len(arrived) == len(set(arrived)) == 31
 
 
 def test_slices_that_waited_when_the_process_was_killed_are_sent_once(system: System) -> None:

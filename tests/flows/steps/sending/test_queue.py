@@ -17,11 +17,12 @@ from operators.attempts import DeliveryHistory
 from state.model.addresses import ANY
 from state.model.delivery import DeviceAddress
 from state.model.errors import ConfigurationError
+from state.model.ledger import AttemptMade
 
 
-def queue(concurrency_max: int) -> ProviderQueue:
+def queue(concurrency_max: int, per_s: float = 100.0) -> ProviderQueue:
     channel = SimpleNamespace(name="push")
-    return ProviderQueue(ProviderBounds(cast("Any", channel), concurrency_max, SendRate("push", 100.0)))
+    return ProviderQueue(ProviderBounds(cast("Any", channel), concurrency_max, SendRate("push", per_s)))
 
 
 def bounds_of(name: str) -> ProviderBounds:
@@ -48,6 +49,22 @@ def test_a_mention_waits_for_one_of_a_post_and_the_post_goes_on() -> None:
     assert names(waiting.take(6, 0)) == ["mention0", "post1", "mention1", "post2", "mention2", "post3"]
     assert names(waiting.take(6, 0)) == ["post4"]
     assert waiting.take(6, 0) == []
+
+
+def test_a_post_leaves_room_at_the_provider_for_a_mention() -> None:
+    waiting = queue(100, per_s=10_000.0)
+    for number in range(60):
+        waiting.put(task(f"post{number}", "P1", for_many=True), 0)
+    waiting.put(task("campaign", "P2", for_many=False), 0)
+    posts = waiting.take(99, 0)
+    assert names(posts) == [f"post{number}" for number in range(16)]
+    waiting.put(task("mention", "P1", for_many=False), 0)
+    assert names(waiting.take(99, 0)) == ["mention"]
+    for each in posts:
+        each.history.made.append(AttemptMade("push", 0, None))
+        waiting.answered(each, Sent("id"), 10)
+        waiting.done(each)
+    assert len(waiting.take(99, 100)) == 20, "it answers as soon as it did with few in flight"
 
 
 def test_classes_come_first_and_the_bound_holds() -> None:
