@@ -259,7 +259,7 @@ class Console:
                 now["figures"].senders.get(key.sender_id),
                 None if dead is None else dead[key.sender_id],
             )
-            for key in self._parts.keys
+            for key in {key.sender_id: key for key in self._parts.keys}.values()
             if key.role in ("producer", "p0")
         ]
         return answer_page("senders.html", visit, senders=rows, least=now["least"])

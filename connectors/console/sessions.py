@@ -47,10 +47,10 @@ class Sessions:
         *,
         clock: Callable[[], int],
         secure: bool,
-        keys: Collection[tuple[str, Role]] | None,
+        keys: Collection[tuple[str, Role, str]] | None,
     ) -> None:
         """`secure`: people come by HTTPS, so the cookie is never sent otherwise. `keys`: names and roles of those who
-        sign in by key, which end the sessions of all others; None: people sign in by OpenID.
+        sign in by key, each with the key's tag, which end the sessions of all others; None: they sign in by OpenID.
         """
         self._secret, self._clock, self._secure, self._keys = secret, clock, secure, keys
         self._ended: dict[str, int] = {}
@@ -62,7 +62,7 @@ class Sessions:
         claims = {
             "sub": person.name, "role": person.role, "aud": _AUDIENCE, "began": now_ms,
             "by": "openid" if self._keys is None else "key", "jti": secrets.token_urlsafe(16),
-            "exp": (now_ms + LIFETIME // _MS) // 1000, "account": person.account,
+            "exp": (now_ms + LIFETIME // _MS) // 1000, "account": person.account, "key": person.credential,
         }  # fmt: skip
         return self._cookie(jwt.encode(claims, self._secret, "HS256"), int(LIFETIME.total_seconds()))
 
@@ -86,16 +86,16 @@ class Sessions:
         if claims["exp"] * 1000 <= self._clock() or claims["began"] <= self._ended.get(claims["sub"], -1):
             return None
         person = Principal(claims["role"], claims["sub"], account=claims.get("account"))
-        if claims["jti"] in self._signed_out or not self._still(person, claims.get("by")):
+        if claims["jti"] in self._signed_out or not self._still(person, claims.get("by"), claims.get("key")):
             return None
         token = hmac.new(self._secret, b"form/" + claims["jti"].encode(), sha256).hexdigest()
         return Session(person, token, claims["jti"])
 
-    def _still(self, person: Principal, by: str | None) -> bool:
+    def _still(self, person: Principal, by: str | None, key: str | None) -> bool:
         """Whether he could sign in now as he did then."""
         if self._keys is None:
             return by == "openid" and person.account is not None  # an earlier release did not keep the account
-        return by == "key" and (person.name, person.role) in self._keys
+        return by == "key" and (person.name, person.role, key) in self._keys
 
     def sign_out(self, session: Session) -> None:
         """This one is over, on this gateway also for a copy of its cookie."""

@@ -173,6 +173,8 @@ class App:
             principal = self._recognise(route, request)
             if not route.allows(principal):
                 raise ProblemError(403, route.refusal(principal))
+            if route.changes_as_user:
+                self._parts.user_limit.take(principal.name)
             request.principal = principal
         request.media_type = route.media_type(request.header(b"content-type"))
         if route.needs_directory and not self._parts.follower.caught_up:

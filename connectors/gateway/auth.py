@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jwt
 
@@ -31,6 +31,8 @@ class Principal(NamedTuple):
     limit_per_s: int = 0
     account: str | None = None
     """Of a person who signed in by OpenID: the provider's subject, which never changes."""
+    credential: str | None = None
+    """Which of the name's keys it came with."""
 
 
 class Authenticator:
@@ -61,14 +63,7 @@ class Authenticator:
 
     def _user(self, token: str) -> Principal:
         try:
-            claims = jwt.decode(
-                token,
-                self._users.key,
-                algorithms=self._algorithms,
-                audience=self._users.audience,
-                # What else a host application puts in must fit, or may be missing.
-                options={"require": self._required, "verify_aud": False},
-            )
+            claims = self._claims(token, self._users.key)
             self._check_audience(claims.get("aud"))
         except (jwt.PyJWTError, ValueError) as error:
             raise unauthenticated() from error
@@ -76,6 +71,18 @@ class Authenticator:
         if self._text_errors("sub", user):
             raise unauthenticated()
         return Principal(None, user)
+
+    def _claims(self, token: str, key: str) -> dict[str, Any]:
+        """What a token says that this key signed, or the one before."""
+        before = self._users.key_before
+        try:
+            # What else a host application puts in must fit, or may be missing.
+            options: Any = {"require": self._required, "verify_aud": False}
+            return jwt.decode(token, key, algorithms=self._algorithms, audience=self._users.audience, options=options)
+        except (jwt.InvalidSignatureError, jwt.InvalidKeyError, ValueError):  # of another kind of key
+            if key == before or not before:
+                raise
+            return self._claims(token, before)
 
     def _check_audience(self, audience: object) -> None:
         """:raises jwt.InvalidAudienceError: the token is meant for somebody else."""
@@ -85,7 +92,7 @@ class Authenticator:
 
 
 def _principal(key: ServiceKey) -> Principal:
-    return Principal(key.role, key.sender_id, key.sender(), key.limit_per_s)
+    return Principal(key.role, key.sender_id, key.sender(), key.limit_per_s, credential=key.tag())
 
 
 def unauthenticated() -> ProblemError:

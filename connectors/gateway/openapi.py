@@ -47,7 +47,7 @@ _MEANINGS = {
     412: "The document has changed since it was read; the ETag names the present one.",
     413: "The body is too large.",
     415: "The body is of another media type than the call takes, or compressed.",
-    429: "The sender's limit is reached.",
+    429: "Too many at once: a limit is reached.",
     503: "Not now: nothing was accepted, send it again.",
 }
 
@@ -156,4 +156,6 @@ def problem_statuses(route: Route) -> set[int]:
         statuses |= {408, 413, 415, 503}
     if route.needs_directory:
         statuses.add(503)
+    if route.changes_as_user:
+        statuses.add(429)
     return statuses

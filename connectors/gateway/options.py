@@ -46,6 +46,10 @@ class ServiceKey:
         """The same for the admission rules."""
         return Sender(self.sender_id, frozenset(self.classes), self.types)
 
+    def tag(self) -> str:
+        """Names the key, and does not tell it."""
+        return self.key_sha256[:16]
+
     def sends_p0(self) -> bool:
         """Whether its events may be of class P0."""
         return self.role == "p0" or "P0" in self.classes
@@ -57,6 +61,8 @@ class UserTokens:
 
     key: str = field(repr=False)
     """The shared secret (HS256 ...) or the public key in PEM (RS256, ES256, EdDSA ...)."""
+    key_before: str = field(default="", repr=False)
+    """The one before, whose tokens are taken as well. Default: none."""
     algorithms: tuple[str, ...] = ("HS256",)
     """Accepted algorithms. Default: HS256."""
     audience: str = "carillon"
@@ -155,6 +161,8 @@ class GatewayOptions:
     """Who says who a person is. Default: nobody, so people sign in by keys."""
     callbacks: CallbackOptions = field(default_factory=CallbackOptions)
     """What providers may say of sent messages. Default: nothing."""
+    user_writes_per_s: int = 20
+    """Calls of one user that change something, in any second; more get 429. Default: 20."""
     fan_outs_per_h: int = 1000
     """Fan-outs of one actor in any hour; more get 429. 0: no limit. Default: 1 000."""
 

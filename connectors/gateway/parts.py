@@ -25,6 +25,7 @@ from connectors.gateway.options import PEOPLE, GatewayOptions
 from connectors.gateway.read_overlay import ReadOverlay
 from connectors.gateway.sender_limits import GrantedLimits
 from connectors.gateway.tickets import Tickets
+from connectors.gateway.user_limit import UserLimit
 from connectors.gateway.writer import SettingWriter
 from connectors.log.grouped import BatchingAppender
 from connectors.log.interface import Log
@@ -53,11 +54,12 @@ class Parts:
         self.ending = asyncio.Event()
         secret = kept_secret(directory / "console.key")
         secure = options.public_url.startswith("https:")
-        people = {(key.sender_id, key.role) for key in options.keys if key.role in PEOPLE}
+        people = {(key.sender_id, key.role, key.tag()) for key in options.keys if key.role in PEOPLE}
         keys = None if options.openid is not None else people
         self.sessions = Sessions(secret, clock=clock, secure=secure, keys=keys)
         self.openid = None if options.openid is None else OpenId(options.openid, secret, clock=clock, secure=secure)
         self.kept = Kept(self.store, self.appender, deadline=options.cancel_deadline, clock=clock)
+        self.user_limit = UserLimit(options.user_writes_per_s, clock=clock)
         self.authenticator = Authenticator(options.keys, options.users, text_errors=rules.text_errors)
         self.admission = _admission(options, self.store, self.appender, log, clock)
         self.watcher = ControlWatcher(log, process=options.process(), run_dir=options.directory / "run").start()

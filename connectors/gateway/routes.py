@@ -60,6 +60,11 @@ class Route:
     by_ticket: bool = False
     """Whether a ticket in the query serves in place of a user's token."""
 
+    @property
+    def changes_as_user(self) -> bool:
+        """Whether a user changes something by it, so that it counts for how often he may."""
+        return self.callers is Callers.USER and self.method != "GET"
+
     def media_type(self, content_type: str | None) -> str:
         """Of a body that is said to be of this type; none said: the first one that the call takes.
 

@@ -37,10 +37,10 @@ def senders_in_force(settings: Settings) -> dict[str, SenderOptions]:
 
 
 def service_keys(settings: Settings) -> tuple[ServiceKey, ...]:
-    """The senders as the gateway knows them: by the hash of their key."""
+    """The senders as the gateway knows them: by the hash of their key, and of the one before."""
     return tuple(
         ServiceKey(
-            key_sha256=hash_key(sender.key.reveal()),
+            key_sha256=hash_key(key.reveal()),
             role=sender.role,
             sender_id=name,
             classes=sender.classes or (("P0",) if sender.role == "p0" else ("P1", "P2")),
@@ -48,6 +48,8 @@ def service_keys(settings: Settings) -> tuple[ServiceKey, ...]:
             limit_per_s=sender.limit_per_s,
         )
         for name, sender in senders_in_force(settings).items()
+        for key in (sender.key_before, sender.key)
+        if key is not None
     )
 
 
@@ -75,8 +77,13 @@ def link_keys(settings: Settings) -> tuple[bytes, ...]:
 def user_tokens(settings: Settings) -> UserTokens:
     """How users' JWTs are checked."""
     table = settings.gateway
+    before = table.user_secret_before
     return UserTokens(
-        user_secret(settings).reveal(), table.user_algorithms, table.user_audience, table.user_expiry_required
+        user_secret(settings).reveal(),
+        "" if before is None else before.reveal(),
+        table.user_algorithms,
+        table.user_audience,
+        table.user_expiry_required,
     )
 
 
@@ -117,5 +124,6 @@ def gateway_options(settings: Settings, kind: Literal["ordinary", "p0"]) -> Gate
         openid=settings.openid,
         allowed_origins=table.allowed_origins,
         callbacks=CallbackOptions() if kind == "p0" else callback_options(settings),
+        user_writes_per_s=settings.limits.user_writes_per_s,
         fan_outs_per_h=settings.limits.fan_outs_per_h,
     )

@@ -56,6 +56,8 @@ class SenderOptions:
 
     key: Secret
     """The service key, sent as `Authorization: Bearer KEY`. At least 16 characters, no dot."""
+    key_before: Secret | None = None
+    """The key before, which is taken as well while its holders change to the new one. Default: none."""
     role: Role = "producer"
     """producer (sends; calls for the application), p0 (sends P0), ops, marketing, support, admin. Default: producer."""
     classes: tuple[str, ...] = ()
@@ -84,6 +86,8 @@ class GatewayTable(ServeOptions):
     """The one before: links that it signed stay good. Default: none."""
     user_secret: Secret | None = None
     """Checks users' JWTs: a shared secret, or a public key in PEM. Default: a secret kept in the data directory."""
+    user_secret_before: Secret | None = None
+    """The one before: JWTs that it signed are taken as well. Default: none."""
     user_algorithms: tuple[str, ...] = ("HS256",)
     """Accepted signatures of users' JWTs. Default: HS256."""
     user_audience: str = "carillon"
@@ -152,6 +156,8 @@ class LimitOptions:
     """How long a push token lives that no app registers again (RULES 4). 0: for ever. Default: 90 days."""
     fan_outs_per_h: int = 1000
     """Fan-outs of one actor in any hour, of a sender where none is named; more get 429. 0: no limit. Default: 1 000."""
+    user_writes_per_s: int = 20
+    """Calls of one user that change something, in any second; more get 429. Default: 20."""
     keep_max: timedelta = timedelta(days=366)
     """How far ahead the `deliver_at` of an event may lie; beyond it is 400. Default: 366 days."""
     gone_per_h: int = 50

@@ -44,6 +44,8 @@ def settings_faults(settings: Settings) -> Iterator[str]:
         yield "limits.gone_per_h: must be 0 or more; limits.gone_share: from 0 to 1"
     if settings.limits.fan_outs_per_h < 0:
         yield "limits.fan_outs_per_h: must be 0 or more"
+    if settings.limits.user_writes_per_s < 1:
+        yield "limits.user_writes_per_s: must be 1 or more"
     if timedelta() < settings.limits.lag_max < _LAG_MIN:
         yield "limits.lag_max: must be 0 or at least 10 s: P0 may have a tenth of it, and an epoch lasts some of that"
     if settings.limits.token_age_max and settings.limits.token_age_max < _TOKEN_AGE_MIN:
@@ -199,15 +201,22 @@ def _sender_faults(senders: Mapping[str, SenderOptions]) -> Iterator[str]:
     for name, sender in senders.items():
         if name in (SENDER, TEST_SENDER):
             yield f"senders.{name}: is the name under which campaigns are sent; give this sender another"
-        if len(sender.key.reveal()) < 16:
-            yield f"senders.{name}.key: must have at least 16 characters"
-        if "." in sender.key.reveal():
-            yield f"senders.{name}.key: must have no dot, which would make it look like a JWT"
-        if sender.key in seen:
-            yield f"senders.{name}.key: is also the key of {seen[sender.key]}; every sender has its own"
+        for option in ("key", "key_before"):
+            yield from _key_faults(f"senders.{name}.{option}", getattr(sender, option), seen)
         unknown = [klass for klass in sender.classes if klass not in ("P0", "P1", "P2")]
         if unknown:
             yield f"senders.{name}.classes: {unknown} are none of P0, P1, P2"
         if sender.limit_per_s <= 0:
             yield f"senders.{name}.limit_per_s: must be more than 0"
-        seen[sender.key] = name
+
+
+def _key_faults(option: str, key: Secret | None, seen: dict[Secret, str]) -> Iterator[str]:
+    if key is None:
+        return
+    if len(key.reveal()) < 16:
+        yield f"{option}: must have at least 16 characters"
+    if "." in key.reveal():
+        yield f"{option}: must have no dot, which would make it look like a JWT"
+    if key in seen:
+        yield f"{option}: is also {seen[key]}; every key is another"
+    seen[key] = option

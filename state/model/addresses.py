@@ -58,7 +58,7 @@ _is_named = re.compile(_NAMED).fullmatch
 _PHONE = r"\+[1-9][0-9]{6,14}"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
-_LOCAL = re.compile(r"[A-Za-z0-9.!#$&'*+/=?^_{|}~-]{1,64}")
+_LOCAL = re.compile(r"[A-Za-z0-9.#$&'*+/=?^_{|}~-]{1,64}")
 _MAIL_MAX = 254
 
 
@@ -91,7 +91,7 @@ def sandbox_url(address: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def mailbox(address: str) -> str | None:
-    """A plain addr-spec: no name, quotes, source routes or percent signs; None: it is none."""
+    """A plain addr-spec: no name, quotes or route through other hosts (`@`, `%`, `!`); None: it is none."""
     local, at, domain = address.rpartition("@")
     if not at or not _LOCAL.fullmatch(local):
         return None

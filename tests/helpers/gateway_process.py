@@ -127,7 +127,8 @@ def main(config: dict[str, Any]) -> None:
     log.faults = directory / "faults"
     options = GatewayOptions(
         directory,
-        keys=KEYS,
+        keys=tuple(key for key in KEYS if key.sender_id not in config.get("without", ()))
+        + tuple(ServiceKey(hash_key(key), role, name) for name, role, key in config.get("more_keys", ())),
         users=UserTokens(USER_SECRET),
         kind=config.get("kind", "ordinary"),
         redis=RedisOptions(config["redis"], prefix=config.get("prefix", str(directory)), deadline=timedelta(seconds=2))
@@ -142,6 +143,7 @@ def main(config: dict[str, Any]) -> None:
         port=config.get("port", 0),
         callbacks=CallbackOptions(**config.get("callbacks", {})),
         allowed_origins=tuple(config.get("allowed_origins", ())),
+        user_writes_per_s=config.get("user_writes_per_s", 100_000),
         fan_outs_per_h=config.get("fan_outs_per_h", 0),
         openid=msgspec.convert(config["openid"], OpenIdOptions, dec_hook=lambda _type, text: Secret(text))
         if config.get("openid")

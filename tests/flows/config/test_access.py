@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.config.access import LINK_KEY_FILE, gateway_options, link_keys
-from flows.config.settings import GatewayTable, Settings, load_settings
+from connectors.gateway.options import hash_key
+from flows.config.access import LINK_KEY_FILE, gateway_options, link_keys, service_keys
+from flows.config.settings import GatewayTable, SenderOptions, Settings, load_settings
 from state.model.errors import ConfigurationError
 from state.model.secret import Secret
 
@@ -37,6 +38,18 @@ def test_a_configured_secret_signs_and_every_earlier_one_still_counts(tmp_path: 
     assert not (tmp_path / LINK_KEY_FILE).exists()
     (kept,) = link_keys(settings(tmp_path))
     assert link_keys(given) == (PRESENT.encode(), BEFORE.encode(), kept)
+
+
+def test_a_senders_key_and_the_one_before_are_taken(tmp_path: Path) -> None:
+    sender = SenderOptions(key=Secret("n" * 16), key_before=Secret("b" * 16), role="ops")
+    given = Settings(data_dir=tmp_path, senders={"ann": sender})
+    assert [(key.sender_id, key.role, key.key_sha256) for key in service_keys(given)] == [
+        ("ann", "ops", hash_key("b" * 16)), ("ann", "ops", hash_key("n" * 16)),
+    ]  # fmt: skip
+    table = GatewayTable(user_secret=Secret("now"), user_secret_before=Secret("before"))
+    users = gateway_options(Settings(data_dir=tmp_path, gateway=table), "p0").users
+    assert (users.key, users.key_before) == ("now", "before")
+    assert "before'" not in repr(users)
 
 
 def test_only_the_ordinary_gateway_knows_them(tmp_path: Path) -> None:

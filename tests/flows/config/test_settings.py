@@ -75,6 +75,12 @@ def test_a_value_of_a_type_in_the_environment_is_read_as_in_the_file() -> None:
         ('[senders.shop]\nkey = "short"', "senders.shop.key"),
         ('[senders.campaigns]\nkey = "0123456789abcdef"', "senders.campaigns: is the name under which"),
         ('[senders.campaign-tests]\nkey = "0123456789abcdef"', "senders.campaign-tests"),
+        ('[senders.shop]\nkey = "0123456789abcdef"\nkey_before = "short"', "senders.shop.key_before"),
+        (
+            '[senders.shop]\nkey = "0123456789abcdef"\nkey_before = "0123456789abcdef"',
+            "senders.shop.key_before: is also",
+        ),
+        ("[limits]\nuser_writes_per_s = 0", "limits.user_writes_per_s"),
         ('[senders.shop]\nrole = "ops"', "senders.shop.key"),
         ('[senders.shop]\nkey = "0123456789abcdef"\nrole = "king"', "senders.shop.role"),
         ('[senders.a]\nkey = "0123456789abcdef"\n[senders.b]\nkey = "0123456789abcdef"', "senders.b.key"),

@@ -87,7 +87,7 @@ def test_nothing_else_is_taken_for_one(token: str) -> None:
         ("a@b.c", "a@b.c"), ("A.b+Tag@Mail.EXAMPLE.com", "A.b+Tag@mail.example.com"), ("a@b", "a@b"),
         ("a@b\u00fccher.example", "a@xn--bcher-kva.example"), ("a@B\u00dcCHER.example", "a@xn--bcher-kva.example"),
         ("a@xn--bcher-kva.example", "a@xn--bcher-kva.example"), ("o'brien@example.com", "o'brien@example.com"),
-        ("x" * 64 + "@b.c", "x" * 64 + "@b.c"), ("!#$&*/=?^_{|}~-@b.c", "!#$&*/=?^_{|}~-@b.c"),
+        ("x" * 64 + "@b.c", "x" * 64 + "@b.c"), ("#$&*/=?^_{|}~-@b.c", "#$&*/=?^_{|}~-@b.c"),
         ("A1@B-2.c3", "A1@b-2.c3"), ("a@\uff45xample.com", "a@example.com"), ("a@example\u3002com", "a@example.com"),
     ],
 )  # fmt: skip
@@ -103,7 +103,7 @@ def test_mailboxes_and_their_one_form(text: str, found: str) -> None:
         "<a@b.c>", "a%b", "x" * 65 + "@b.c", "Ann <ann@x.example>", " a@x.example", "a@x.example ", "a@b_c.d",
         "a@" + "x" * 64 + ".c",
         "a@" + "x." * 130 + "c", "a@b\u00fc cher.example", "a@\u200b.example", "mailto:a@b.c",
-        "a@[127.0.0.1]", "a@b.c.",
+        "a@[127.0.0.1]", "a@b.c.", "a%b@c.d", "host!a@b.c", "@b.c:a@d.e",
     ],
 )  # fmt: skip
 def test_what_is_no_plain_mailbox(text: str) -> None:
