@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import xxhash
 
 from connectors.archive.ledger import LedgerReader
 from connectors.archive.records import TopicRecords
@@ -88,9 +89,12 @@ class DeadLetters:
         self.unreadable = 0
         """Records that were met and are neither a letter nor an action."""
 
-    def each(self, wanted: Callable[[DeadLetter], bool], since_ms: int = 0) -> Iterator[FiledLetter]:
+    def each(
+        self, wanted: Callable[[DeadLetter], bool], since_ms: int = 0, *, undecided: bool = False
+    ) -> Iterator[FiledLetter]:  # fmt: skip
         """The letters that are wanted, with what was decided about them so far, and the deliveries that have none.
-        Reads what was written since then by the log's time, and keeps eight bytes of each letter.
+        Reads what was written since then by the log's time, and keeps eight bytes of each letter and a number of each
+        that was decided. `undecided`: only those about which nothing was decided.
 
         The oldest come first; where there are thousands, those without a letter come last, and what a crash had written
         again may come twice.
@@ -103,14 +107,19 @@ class DeadLetters:
             hashes.extend(_hash_in(letter.id))
             return wanted(letter)
 
-        starts = [self._log.offset_at(TOPIC, number, since_ms) for number in partitions]
-        streams = [self._letters_of(number, start, noted) for number, start in enumerate(starts)]
+        starts = {number: self._log.offset_at(TOPIC, number, since_ms) for number in partitions}
+        streams = [self._letters_of(*start, noted) for start in starts.items()]
         made = (each for each in self._unwritten(hashes, len(partitions)) if wanted(each.letter))
         every = itertools.chain(heapq.merge(*streams, key=lambda each: each.letter.at), made)
         before: Container[str] = ()
+        decided = _Closed(self._log, starts)
         while some := [*itertools.islice(every, self._at_once)]:
             fresh = {each.letter.id: each for each in reversed(some) if each.letter.id not in before}
-            yield from sorted(with_actions(self._log, [*fresh.values()]), key=_by_time)
+            decided.read_on()
+            closed = [each for name, each in fresh.items() if name in decided]
+            filed = () if undecided else with_actions(self._log, closed, starts)
+            untouched = (each for name, each in fresh.items() if name not in decided)
+            yield from sorted([*filed, *untouched], key=_by_time)
             before = fresh
 
     def named(self, ids: Collection[str]) -> dict[str, FiledLetter]:
@@ -202,6 +211,29 @@ class DeadLetters:
     def _records(self, topic: str, partition: int, start: int) -> Iterator[Record]:
         """From an offset to the end as of now."""
         return stored_records(self._log, {(topic, partition): start}, deadline=_WAIT)
+
+
+class _Closed:
+    """The letters about which something was decided, by a hash of each id."""
+
+    def __init__(self, log: Log, starts: Mapping[int, int]) -> None:
+        self._log, self._hashes = log, set[int]()
+        self._next = {(TOPIC, number): start for number, start in starts.items()}
+
+    def read_on(self) -> None:
+        """Take what was decided since the last call."""
+        ends = self._log.end_offsets(list(self._next))
+        for records in stored_batches(self._log, self._next, ends, deadline=_WAIT):
+            actions = (_action(each) for each in records if ("schema", ACTION_SCHEMA) in each.headers)
+            self._hashes.update(_short(action.id) for action in actions if action is not None)
+        self._next = ends
+
+    def __contains__(self, name: str) -> bool:
+        return _short(name) in self._hashes
+
+
+def _short(name: str) -> int:
+    return xxhash.xxh3_64_intdigest(name.encode())
 
 
 def with_actions(

@@ -66,10 +66,9 @@ class RetryRefusedError(CarillonError):
 def list_letters(letters: DeadLetters, selection: Selection, output: Output) -> None:
     """Print one line per letter."""
     shown = 0
-    for each in letters.each(selection.wants):
-        if selection.everything or not each.is_decided:
-            _show_line(each, output)
-            shown += 1
+    for each in letters.each(selection.wants, undecided=not selection.everything):
+        _show_line(each, output)
+        shown += 1
     _show_unreadable(letters.unreadable, output)
     if not shown and not output.as_json:
         output.show({}, "No open dead letters." if not selection.everything else "No dead letters.")
@@ -271,7 +270,7 @@ def _chosen(
     Without ids these are the open ones.
     """
     if not selection.ids:
-        yield from (each for each in letters.each(selection.wants) if each.status == OPEN)
+        yield from (each for each in letters.each(selection.wants, undecided=True) if each.status == OPEN)
         return
     found = letters.named(selection.ids)
     for name in dict.fromkeys(selection.ids):

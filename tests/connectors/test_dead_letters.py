@@ -112,10 +112,9 @@ def test_thousands_are_read_in_parts_and_come_once_each_in_the_order_of_their_ti
     log.append([*written[:7], written[6], *written[7:]])
     letters = DeadLetters(log, None, at_once=4)
     seen = list[int]()
-    for each in letters.each(lambda letter: letter.at != 3):
-        if not each.is_decided:
-            seen.append(each.letter.at)
-            later = f"decide/work/1/{sources[11].offset}/7"
-            log.append([dead_action(DeadAction(later, "discarded", 30), 1)] if each.letter.at == 0 else [])
+    for each in letters.each(lambda letter: letter.at != 3, undecided=True):
+        seen.append(each.letter.at)
+        later = f"decide/work/1/{sources[11].offset}/7"
+        log.append([dead_action(DeadAction(later, "discarded", 30), 1)] if each.letter.at == 0 else [])
     assert seen == [0, 1, 2, 4, 5, 6, 7, 8, 9, 10], "what was decided while it was read is not open any more"
     assert [*letters.each(lambda _: True, since_ms=time.time_ns() // 1_000_000 + 60_000)] == []
