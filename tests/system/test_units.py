@@ -26,17 +26,22 @@ from flows.up.supervisor import FLOW_PROCESSES
 from infra.services import require
 
 UNITS = ROOT / "infra" / "systemd"
+COMMON = "carillon-.service.d/common.conf"
 INSTALLED = "/opt/carillon/.venv/bin/"
 FLOWS = {flow for process in FLOW_PROCESSES for flow in process.flows}
 
 
 def units() -> dict[str, dict[str, str]]:
     """Name of the process to the settings of its unit."""
-    found = {}
-    for path in UNITS.glob("carillon-*.service"):
-        lines = [line.partition("=") for line in path.read_text().splitlines() if re.match(r"\w+=", line)]
-        found[path.stem.removeprefix("carillon-")] = {key: value for key, _, value in lines}
-    return found
+    common = settings_in(UNITS / COMMON)
+    return {
+        path.stem.removeprefix("carillon-"): common | settings_in(path) for path in UNITS.glob("carillon-*.service")
+    }
+
+
+def settings_in(path: Path) -> dict[str, str]:
+    lines = [line.partition("=") for line in path.read_text().splitlines() if re.match(r"\w+=", line)]
+    return {key: value for key, _, value in lines}
 
 
 def command(unit: dict[str, str]) -> list[str]:
@@ -61,9 +66,10 @@ def starting_order() -> list[str]:
 
 
 def test_every_process_has_a_unit_that_drains_and_restarts() -> None:
-    found = units()
+    found, common = units(), settings_in(UNITS / COMMON)
     assert found.keys() == FLOWS | {"gateway", "p0-gateway", "topics", "maintenance"}
     for name, unit in found.items():
+        assert not common.keys() & settings_in(UNITS / f"carillon-{name}.service").keys(), "what is common would win"
         assert unit["Restart"] in ("always", "on-failure")
         assert unit["StartLimitIntervalSec"] == "0", "tried until a broker that is late is there"
         assert "Requires" not in unit, "one that failed to start once would keep it down for ever"
@@ -80,25 +86,31 @@ def test_every_process_has_a_unit_that_drains_and_restarts() -> None:
 
 def verified(directory: Path) -> tuple[int, str]:
     """What systemd itself says about the units in a directory."""
-    command = [require("systemd-analyze"), "verify", "--man=no", *map(str, sorted(directory.iterdir()))]
+    units = sorted(str(path) for path in directory.iterdir() if path.is_file())
+    command = [require("systemd-analyze"), "verify", "--man=no", *units]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     return done.returncode, done.stderr
 
 
 def test_systemd_finds_nothing_wrong_and_would_find_it(tmp_path: Path) -> None:
-    for path in (*UNITS.glob("*.service"), *UNITS.glob("*.target")):
-        here = (
-            path.read_text().replace(INSTALLED, f"{Path(sys.executable).parent}/").replace("/opt/carillon", str(ROOT))
-        )
-        (tmp_path / path.name).write_text(here.replace("User=carillon", "DynamicUser=yes"))
+    (tmp_path / COMMON).parent.mkdir()
+    for path in (*UNITS.glob("carillon*.*"), UNITS / COMMON):
+        if path.is_file():
+            here = path.read_text().replace(INSTALLED, f"{Path(sys.executable).parent}/")
+            here = here.replace("/opt/carillon", str(ROOT)).replace("User=carillon", "DynamicUser=yes")
+            (tmp_path / path.relative_to(UNITS)).write_text(here)
     assert verified(tmp_path) == (0, "")
-    unit = tmp_path / "carillon-decide.service"
-    sound = unit.read_text()
-    faults = {"Restart=always": "Restart=sometimes", "KillMode=": "KilMode=", "-m bytewax": "'-m bytewax"}
-    for right, wrong in faults.items():
+    decide = "carillon-decide.service"
+    for name, right, wrong in (
+        (decide, "Restart=always", "Restart=sometimes"),
+        (COMMON, "KillMode=", "KilMode="),
+        (decide, "-m bytewax", "'-m bytewax"),
+    ):
+        sound = (tmp_path / name).read_text()
         assert right in sound
-        unit.write_text(sound.replace(right, wrong))
-        assert "carillon-decide.service" in verified(tmp_path)[1], wrong
+        (tmp_path / name).write_text(sound.replace(right, wrong))
+        assert name in verified(tmp_path)[1], wrong
+        (tmp_path / name).write_text(sound)
 
 
 @contextmanager
