@@ -1,8 +1,5 @@
 """Starts and stops the real services that tests need: Apache Kafka (KRaft, one or three brokers) and Redis.
 
-    python infra/services.py start kafka redis --brokers 3      prints {"kafka": "127.0.0.1:...", "redis": "redis://..."}
-    python infra/services.py stop
-
 Each service runs on free loopback ports with its data in a temporary folder, and is ended by its own pid. Java, Maven,
 Redis, Chromium, Node and npm are installed from Debian's packages where they are missing, by root or through sudo
 without a password; otherwise the error says what to type. The jars of Kafka are fetched once into `.services/`.
@@ -10,11 +7,9 @@ without a password; otherwise the error says what to type. The jars of Kafka are
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import ctypes
 import fcntl
-import json
 import os
 import shutil
 import signal
@@ -25,7 +20,7 @@ import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -33,7 +28,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".services"
 JARS = CACHE / "kafka-3.9.1"
-RUNNING = CACHE / "running.json"
 START_DEADLINE = timedelta(seconds=60)
 
 _PACKAGES = {"java": "openjdk-17-jre-headless", "mvn": "maven", "systemd-analyze": "systemd", "node": "nodejs"}
@@ -101,8 +95,6 @@ class Process:
     command: list[str]
     directory: Path
     port: int
-    attached: bool = True
-    """Ends with the process that started it, where the system can arrange that."""
     _child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -136,7 +128,7 @@ class Process:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_dies_with_parent() if self.attached else None,  # noqa: PLW1509 - takes no lock in the child
+                preexec_fn=_dies_with_parent(),  # noqa: PLW1509 - takes no lock in the child
             )
 
     def stop(self) -> None:
@@ -188,11 +180,6 @@ class Redis:
     def __post_init__(self) -> None:
         self.url = self.url or f"redis://127.0.0.1:{self.process.port}/0"
 
-    @property
-    def processes(self) -> list[Process]:
-        """The processes to end."""
-        return [self.process]
-
     def stop(self) -> None:
         """End it and remove its data."""
         self.process.kill()
@@ -210,11 +197,6 @@ class Kafka:
     def __post_init__(self) -> None:
         self.bootstrap = ",".join(f"127.0.0.1:{broker.port}" for broker in self.brokers)
 
-    @property
-    def processes(self) -> list[Process]:
-        """The processes to end."""
-        return self.brokers
-
     def stop(self) -> None:
         """End all brokers and remove their data."""
         for broker in self.brokers:
@@ -222,12 +204,12 @@ class Kafka:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def start_redis(*options: str, attached: bool = True) -> Redis:
+def start_redis(*options: str) -> Redis:
     """Start a Redis server; options as on its command line, for example "--maxmemory", "1mb"."""
     directory, port = Path(tempfile.mkdtemp(prefix="carillon-redis-")), free_port()
     data = ["--save", "", "--dir", str(directory), "--set-proc-title", "no"]
     command = [require("redis-server"), "--bind", "127.0.0.1", "--port", str(port), *data]
-    process = Process([*command, *options], directory, port, attached)
+    process = Process([*command, *options], directory, port)
     process.start()
     return Redis(process)
 
@@ -236,7 +218,6 @@ def start_kafka(
     brokers: int = 1,
     settings: Mapping[str, str] | None = None,
     *,
-    attached: bool = True,
     make_disk: Callable[[int, Path], None] = lambda _node, path: path.mkdir(),
 ) -> Kafka:
     """Start a cluster and wait until every broker has joined; `settings` go into each broker's properties.
@@ -262,7 +243,7 @@ def start_kafka(
         if done.returncode:
             raise ServiceError(f"Kafka's storage cannot be formatted: {done.stdout} {done.stderr}")
         command = [java, *options, *classpath, "kafka.Kafka", str(properties)]
-        processes.append(Process(command, home, port, attached))
+        processes.append(Process(command, home, port))
     return _started(Kafka(processes, directory))
 
 
@@ -339,60 +320,3 @@ def kafka_jars() -> Path:
                 )
             draft.rename(JARS)
     return JARS
-
-
-def start_detached(names: Sequence[str], brokers: int) -> dict[str, str]:
-    """Start services that outlive this program, and remember how to end them."""
-    addresses, processes = {}, []
-    for name in names:
-        service = start_kafka(brokers, attached=False) if name == "kafka" else start_redis(attached=False)
-        addresses[name] = service.bootstrap if isinstance(service, Kafka) else service.url
-        processes += [{"pid": process.pid, "directory": str(process.directory)} for process in service.processes]
-    RUNNING.write_text(json.dumps(_running() + processes))
-    return addresses
-
-
-def stop_detached() -> int:
-    """End what `start_detached` started; gives the number of processes ended."""
-    processes = _running()
-    ended = [entry for entry in processes if _is_ours(int(entry["pid"]), entry["directory"])]
-    for entry in ended:
-        os.kill(int(entry["pid"]), signal.SIGKILL)
-    for entry in processes:
-        shutil.rmtree(entry["directory"], ignore_errors=True)
-    RUNNING.unlink(missing_ok=True)
-    return len(ended)
-
-
-def _running() -> list[dict[str, str]]:
-    return list(json.loads(RUNNING.read_text())) if RUNNING.exists() else []
-
-
-def _is_ours(pid: int, directory: str) -> bool:
-    """Whether the process with this id is still the one that was started: its command names its folder."""
-    shown = subprocess.run(["ps", "-o", "args=", "-ww", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return directory in shown.stdout
-
-
-def main() -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description="Real services for tests, on free loopback ports.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    start = commands.add_parser("start", help="start services and print their addresses as JSON")
-    start.add_argument("names", nargs="+", choices=["kafka", "redis"])
-    start.add_argument("--brokers", type=int, default=1, help="brokers of the Kafka cluster (default 1)")
-    commands.add_parser("stop", help="end every service that `start` started")
-    arguments = parser.parse_args()
-    try:
-        if arguments.command == "start":
-            print(json.dumps(start_detached(arguments.names, arguments.brokers)))
-        else:
-            print(json.dumps({"stopped": stop_detached()}))
-    except ServiceError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
