@@ -73,10 +73,6 @@ class AdmissionStore(Protocol):
         """Free the event_id and its key, or its place as the latest of its kind (a cancelled event)."""
         ...
 
-    async def check(self) -> None:
-        """Prove that the store answers."""
-        ...
-
     async def close(self) -> None:
         """Free it."""
         ...

@@ -13,7 +13,7 @@ Keys, `PREFIX` as configured; texts are raw bytes behind a fixed prefix and come
 
 All times are the gateways' milliseconds, compared by the scripts; Redis's own expiry only clears up, a minute later.
 The scripts are fixed texts and run atomically; they touch keys that they read from others, so this is for one
-Redis (with replicas), not for Redis Cluster. It must not evict (`maxmemory-policy noeviction`): `check` says so.
+Redis (with replicas), not for Redis Cluster. It must not evict (`maxmemory-policy noeviction`): see `carillon check`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, cast
 from connectors.admission.interface import Known, RepeatReason, Reservation, ReserveOutcome
 from connectors.admission.limits import WINDOW_MS, Grant
 from connectors.admission.options import RedisOptions
-from connectors.redis_client import RedisClient, eviction
+from connectors.redis_client import RedisClient
 from state.model.admission import RepeatCheck
 from state.model.errors import StoreUnavailableError
 
@@ -157,15 +157,6 @@ class RedisAdmissionStore:
     async def forget(self, event_id: str) -> None:
         """See `AdmissionStore`."""
         await self._client.answer(self._forget(keys=[self._event_key(event_id)], args=[self._client.prefix, event_id]))
-
-    async def check(self) -> None:
-        """See `AdmissionStore`.
-
-        :raises StoreUnavailableError: no answer, or Redis may evict keys: set `maxmemory-policy noeviction`.
-        """
-        memory = await self._client.answer(self._client.redis.info("memory"))
-        if fault := eviction(memory):
-            raise StoreUnavailableError(fault)
 
     async def close(self) -> None:
         """See `AdmissionStore`."""

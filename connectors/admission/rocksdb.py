@@ -201,10 +201,6 @@ class RocksAdmissionStore:
             yield key
         self._next_due_ms = _NEVER
 
-    async def check(self) -> None:
-        """See `AdmissionStore`."""
-        self._get([b"v"])
-
     async def close(self) -> None:
         """See `AdmissionStore`."""
         self._close()

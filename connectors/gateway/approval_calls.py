@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
 from connectors.gateway import answers
 from connectors.gateway.approvals import APPROVERS, Approvals
+from connectors.gateway.bodies import sent_document
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
-from connectors.gateway.problems import invalid
 from connectors.gateway.routes import Route
 from state.model.admission import AdmissionRules
 from state.model.audit import PendingAct
@@ -29,13 +25,9 @@ class ApprovalCalls:
 
     async def decide(self, request: ApiRequest) -> ApiResponse:
         """Confirm or refuse one."""
-        body: Any = await request.json()
-        if errors := self._rules.document_errors(body, ApprovalDecision):
-            raise invalid(errors)
-        given = msgspec.convert(body, ApprovalDecision)
-        decided = await self._approvals.decide(
-            request.parameters["approval"], request.caller(), confirm=given.decision == "confirm", reason=given.reason
-        )
+        given, name = await sent_document(request, self._rules, ApprovalDecision), request.parameters["approval"]
+        confirm, reason = given["decision"] == "confirm", given.get("reason")
+        decided = await self._approvals.decide(name, request.caller(), confirm=confirm, reason=reason)
         return json_response(200, told_approval(decided, self._now_ms()))
 
     def _now_ms(self) -> int:

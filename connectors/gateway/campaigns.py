@@ -18,6 +18,7 @@ from connectors.gateway import campaign_answers as answers
 from connectors.gateway.approvals import subject_of
 from connectors.gateway.auth import Principal
 from connectors.gateway.backstage import Questions
+from connectors.gateway.bodies import checked_document, sent_document
 from connectors.gateway.campaign_audience import AudienceTable, KnownOf
 from connectors.gateway.directory import Directory
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
@@ -35,7 +36,6 @@ from state.model.campaign_documents import (
     CampaignThrottle,
     NewCampaign,
 )
-from state.model.documents import Document
 from state.model.errors import RefusedActError
 from state.model.event import Event
 from state.model.zones import is_local_time
@@ -101,7 +101,7 @@ class CampaignCalls:
 
         :raises ProblemError: 400; 409: there is one of this name; 503.
         """
-        body = self._checked(content, NewCampaign)
+        body = checked_document(content, self._rules, NewCampaign)
         return await self.act(person, body["name"], "create", text=self._text(body))
 
     def type_names(self) -> list[str]:
@@ -110,26 +110,26 @@ class CampaignCalls:
 
     async def edit(self, request: ApiRequest) -> ApiResponse:
         """What it sends; approvals are void."""
-        body = self._checked(await request.json(), CampaignContent)
+        body = await sent_document(request, self._rules, CampaignContent)
         return await self._acted(request, "edit", body, text=self._text(body))
 
     async def approve(self, request: ApiRequest) -> ApiResponse:
         """By another person than who changed it last."""
-        return await self._acted(request, "approve", self._checked(await request.json(), CampaignApproval))
+        return await self._acted(request, "approve", await sent_document(request, self._rules, CampaignApproval))
 
     async def start(self, request: ApiRequest) -> ApiResponse:
         """It goes, now or later."""
-        body = self._checked(await request.json(), CampaignStart)
+        body = await sent_document(request, self._rules, CampaignStart)
         return await self._acted(request, "start", body, **start_of(body))
 
     async def throttle(self, request: ApiRequest) -> ApiResponse:
         """How fast."""
-        body = self._checked(await request.json(), CampaignThrottle)
+        body = await sent_document(request, self._rules, CampaignThrottle)
         return await self._acted(request, "throttle", body, per_second=body["per_second"])
 
     async def test(self, request: ApiRequest) -> ApiResponse:
         """It goes to a few users, as it is."""
-        body = self._checked(await request.json(), CampaignTest)
+        body = await sent_document(request, self._rules, CampaignTest)
         name, users, revision = request.parameters["name"], body["users"], body.get("revision")
         return json_response(200, await self.tested(request.caller(), name, users, revision))
 
@@ -140,7 +140,7 @@ class CampaignCalls:
 
         :raises ProblemError: 400; 404; 409 with the reason why it does not count; 503.
         """
-        self._checked({"users": users}, CampaignTest)
+        checked_document({"users": users}, self._rules, CampaignTest)
         await self.one(name)
         each = list(dict.fromkeys(users))
         event_id = await on_log(lambda: self._desk.test(actor_of(person), name, each, revision=revision))
@@ -226,12 +226,6 @@ class CampaignCalls:
         await self.one(name)
         changed = await self.act(request.caller(), name, verb, revision=body.get("revision"), **given)
         return json_response(200, answers.campaign_shown(changed))
-
-    def _checked(self, body: Any, kind: type[Document]) -> dict[str, Any]:
-        errors = self._rules.document_errors(body, kind)
-        if errors:
-            raise invalid(errors)
-        return dict(body)
 
     def _text(self, body: dict[str, Any]) -> CampaignText:
         """:raises ProblemError: 400: no event of it would be accepted."""

@@ -1,28 +1,21 @@
-"""Cursors of inbox pages: opaque, signed, and good for one user only.
+"""Cursors of inbox pages: opaque, signed, and good for one user only; and the secrets that sign what gateways give.
 
-Layout, base64url without padding: version u8 (1), at i64, number u64, big-endian, then 16 bytes of HMAC-SHA256 over
-those 17 bytes and the user.
+A cursor is a token (`state.model.signed`) of a row's time and number, whose purpose names the user.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
 import secrets
-import struct
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 
-from connectors.gateway.problems import ProblemError, invalid
+from connectors.gateway.problems import invalid
 from connectors.inbox.interface import RowPosition
 from state.disk.files import PRIVATE, publish_file
 from state.model.admission import FieldError
+from state.model.signed import Signed, TokenKeys
 
-_LAYOUT = struct.Struct(">BqQ")
-_VERSION = 1
-_MAC_BYTES = 16
+_PURPOSE = "carillon cursor 1\0"
 _SECRET_BYTES = 32
 
 
@@ -35,29 +28,18 @@ class Cursors:
 
     def encode(self, user: str, position: RowPosition) -> str:
         """The cursor of the page behind `position`."""
-        body = _LAYOUT.pack(_VERSION, position.at, position.number)
-        return base64.urlsafe_b64encode(body + self._mac(user, body)).rstrip(b"=").decode()
+        return self._tokens(user).sign(Signed(position.at, (str(position.number),)))
 
     def decode(self, user: str, cursor: str) -> RowPosition:
         """:raises ProblemError: 400 if it was not made for this user by us."""
-        try:
-            data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise _refused() from error
-        body, mac = data[: _LAYOUT.size], data[_LAYOUT.size :]
-        if len(body) != _LAYOUT.size or not hmac.compare_digest(mac, self._mac(user, body)):
-            raise _refused()
-        version, at, number = _LAYOUT.unpack(body)
-        if version != _VERSION:
-            raise _refused()
-        return RowPosition(at, number)
+        said = self._tokens(user).read(cursor)
+        if said is None:
+            wrong = FieldError("cursor", "was not given for this inbox", "begin without a cursor")
+            raise invalid([wrong], "no such page")
+        return RowPosition(said.moment, int(said.texts[0]))
 
-    def _mac(self, user: str, body: bytes) -> bytes:
-        return hmac.new(self._secret, body + user.encode(), sha256).digest()[:_MAC_BYTES]
-
-
-def _refused() -> ProblemError:
-    return invalid([FieldError("cursor", "was not given for this inbox", "begin without a cursor")], "no such page")
+    def _tokens(self, user: str) -> TokenKeys:
+        return TokenKeys(f"{_PURPOSE}{user}\0".encode(), [self._secret])
 
 
 def kept_secret(path: Path) -> bytes:

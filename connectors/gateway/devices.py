@@ -17,9 +17,10 @@ import xxhash
 from msgspec import UNSET
 
 from connectors.gateway.answers import DeviceStored, EndpointEntry, Endpoints, RetiredEntry
+from connectors.gateway.bodies import sent_document
 from connectors.gateway.directory import ActiveEndpoint, Directory, address_hash
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
-from connectors.gateway.problems import ProblemError, invalid
+from connectors.gateway.problems import ProblemError
 from connectors.gateway.records import endpoint_record
 from connectors.gateway.writer import SettingWriter
 from connectors.log.interface import NewRecord
@@ -51,10 +52,7 @@ class Devices:
 
     async def register(self, request: ApiRequest) -> ApiResponse:
         """`POST /v1/devices/register`: a push token of the session's user."""
-        body = await request.json()
-        errors = self._rules.document_errors(body, NewDevice)
-        if errors:
-            raise invalid(errors)
+        body = await sent_document(request, self._rules, NewDevice)
         endpoint = {"platform": body["platform"], "address": body["token"]}
         registered_at, removed = await self.put(request.caller().name, _PUSH, body["device_id"], endpoint)
         return json_response(200, DeviceStored(body["device_id"], registered_at, removed))

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 
 from connectors.gateway.answers import FeedbackStored
+from connectors.gateway.bodies import sent_document
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
-from connectors.gateway.problems import ProblemError, invalid, retry_later
+from connectors.gateway.problems import ProblemError, retry_later
 from connectors.gateway.writer import SettingWriter
 from connectors.inbox.interface import InboxReader
 from connectors.outcomes import outcome_record
@@ -30,9 +31,7 @@ class Feedback:
 
         :raises ProblemError: 404 if none does, 503 if the rows cannot be read.
         """
-        user, body = request.caller().name, await request.json()
-        if errors := self._rules.document_errors(body, NewFeedback):
-            raise invalid(errors)
+        user, body = request.caller().name, await sent_document(request, self._rules, NewFeedback)
         event_id, outcome, channel = body["event_id"], body["outcome"], body.get("channel") or "in_app"
         await self._find(user, event_id)
         record = outcome_record(

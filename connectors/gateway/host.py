@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from connectors.gateway.answers import EndpointStored, FollowsStored, ProfileStored
+from connectors.gateway.bodies import checked_document, named_in_path, sent_document
 from connectors.gateway.devices import Devices
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.notifications import batch_items
@@ -29,28 +30,12 @@ class Host:
         """Write through `writer`; addresses go through `devices`, which keeps their limits."""
         self._rules, self._writer, self._devices, self._preferences = rules, writer, devices, preferences
 
-    def _named(self, request: ApiRequest, *names: str) -> list[str]:
-        """Path parameters that are identifiers.
-
-        :raises ProblemError: 400.
-        """
-        values = [request.parameters[name] for name in names]
-        errors = [error for name, value in zip(names, values, strict=True) for error in self._text(name, value)]
-        if errors:
-            raise invalid(errors)
-        return values
-
-    def _text(self, name: str, value: str) -> list[FieldError]:
-        return list(self._rules.text_errors(name, value))
-
     async def put_endpoint(self, request: ApiRequest) -> ApiResponse:
         """An address of a user."""
-        user, channel, endpoint_id = self._named(request, "user", "channel", "id")
+        user, channel, endpoint_id = named_in_path(request, self._rules, "user", "channel", "id")
         body = await request.json()
         document = {**body, "channel": channel} if isinstance(body, dict) and body.get("channel") is None else body
-        errors = self._rules.document_errors(document, NewEndpoint)
-        if errors:
-            raise invalid(errors)
+        document = checked_document(document, self._rules, NewEndpoint)
         if document["channel"] != channel:
             raise invalid([FieldError("channel", "is not the one of the address", "leave it out")])
         registered_at, removed = await self._devices.put(user, channel, endpoint_id, document)
@@ -58,24 +43,21 @@ class Host:
 
     async def delete_endpoint(self, request: ApiRequest) -> ApiResponse:
         """An address that is none any more."""
-        user, channel, endpoint_id = self._named(request, "user", "channel", "id")
+        user, channel, endpoint_id = named_in_path(request, self._rules, "user", "channel", "id")
         await self._devices.remove(user, channel, endpoint_id)
         return _NOTHING
 
     async def put_user(self, request: ApiRequest) -> ApiResponse:
         """A user's locale and name, as a whole."""
-        (user,) = self._named(request, "user")
-        body = await request.json()
-        errors = self._rules.document_errors(body, Profile)
-        if errors:
-            raise invalid(errors)
+        (user,) = named_in_path(request, self._rules, "user")
+        body = await sent_document(request, self._rules, Profile)
         locale, name = body.get("locale"), body.get("name")
         await self._writer.append([profile_record(user, locale, name, self._writer.partitions)])
         return json_response(200, ProfileStored(user, locale, name))
 
     async def delete_user(self, request: ApiRequest) -> ApiResponse:
         """Erase a user; again, it changes nothing. What could bring something new to him goes first."""
-        (user,) = self._named(request, "user")
+        (user,) = named_in_path(request, self._rules, "user")
         partitions = self._writer.partitions
         await self._preferences.leave(user)
         await self._devices.remove_all(user)
@@ -85,7 +67,7 @@ class Host:
 
     async def get_endpoints(self, request: ApiRequest) -> ApiResponse:
         """Where a user is reached."""
-        (user,) = self._named(request, "user")
+        (user,) = named_in_path(request, self._rules, "user")
         return await self._devices.listed(user)
 
     async def post_follows(self, request: ApiRequest) -> ApiResponse:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from connectors.gateway import answers
 from connectors.gateway.answers import InboxItem, ReadStored, RowsMarked
+from connectors.gateway.bodies import sent_document
 from connectors.gateway.cursor import Cursors
-from connectors.gateway.decoding import decode_json
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import invalid, retry_later
 from connectors.gateway.read_overlay import ReadOverlay
@@ -25,7 +25,7 @@ from connectors.inbox.interface import InboxReader, LoggedRead, RowPage
 from state.inbox.values import InboxRow
 from state.model.admission import AdmissionRules, FieldError
 from state.model.content import InAppContent, link_of
-from state.model.documents import ArchivedRows, Document, MarkedRows, ReadUpTo
+from state.model.documents import ArchivedRows, MarkedRows, ReadUpTo
 from state.model.errors import StateError, StoreUnavailableError
 from state.model.row_status import NamedRow, RowStatus
 from state.model.settings import ReadRecord
@@ -115,7 +115,7 @@ class Inbox:
 
     async def read(self, request: ApiRequest) -> ApiResponse:
         """Everything up to the shown position is read, or everything, or some rows; acknowledged once it is logged."""
-        user, body = request.caller().name, await self._body(request, ReadUpTo)
+        user, body = request.caller().name, await sent_document(request, self._rules, ReadUpTo, optional=True)
         up_to = None if body.get("up_to") is None else min(body["up_to"], self._clock())  # what comes later is not read
         if body.get("ids") is None:
             await self._say(ReadRecord(user, up_to))
@@ -124,12 +124,12 @@ class Inbox:
 
     async def unread(self, request: ApiRequest) -> ApiResponse:
         """Some rows are unread again."""
-        user, body = request.caller().name, await self._body(request, MarkedRows)
+        user, body = request.caller().name, await sent_document(request, self._rules, MarkedRows, optional=True)
         return json_response(200, RowsMarked(await self._set_status(user, "unread", body["ids"])))
 
     async def archive(self, request: ApiRequest) -> ApiResponse:
         """Some rows are put away, or all that are read."""
-        user, body = request.caller().name, await self._body(request, ArchivedRows)
+        user, body = request.caller().name, await sent_document(request, self._rules, ArchivedRows, optional=True)
         if body.get("ids") is not None:
             return json_response(
                 200, RowsMarked(await self._set_status(user, "archived", body["ids"], body.get("up_to")))
@@ -137,14 +137,6 @@ class Inbox:
         until = min(body["up_to"], self._clock()) if body.get("up_to") is not None else self._clock()
         await self._say(ReadRecord(user, 0, status="archived", until=until))
         return json_response(200, RowsMarked(None))
-
-    async def _body(self, request: ApiRequest, kind: type[Document]) -> dict[str, Any]:
-        raw = await request.body()
-        body: dict[str, Any] = decode_json(raw) if raw.strip() else {}
-        errors = self._rules.document_errors(body, kind)
-        if errors:
-            raise invalid(errors)
-        return body
 
     async def _set_status(self, user: str, status: RowStatus, ids: list[str], up_to: int | None = None) -> list[str]:
         """Of these rows those that there are, as the user saw them. Gives their ids."""

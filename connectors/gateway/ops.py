@@ -17,9 +17,10 @@ from connectors.gateway.answers import Readiness, SwitchesInForce, SwitchSet, Sw
 from connectors.gateway.approval_calls import told_approval
 from connectors.gateway.approvals import Approvals
 from connectors.gateway.auth import Principal
+from connectors.gateway.bodies import checked_document
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.options import ServiceKey
-from connectors.gateway.problems import ProblemError, invalid, retry_later
+from connectors.gateway.problems import ProblemError, retry_later
 from connectors.gateway.writer import SettingWriter
 from connectors.log.interface import Log
 from connectors.metric_files import all_metrics
@@ -66,9 +67,7 @@ class Switches:
 
         :raises ProblemError: 400; 404: it would stop nothing; 503.
         """
-        errors = self._rules.document_errors(body, KillSwitch)
-        if errors:
-            raise invalid(errors)
+        body = checked_document(body, self._rules, KillSwitch)
         on = body.get("on")
         kill = Kill(body["scope"], body.get("value"), True if on is None else on, body.get("reason"), person.name)
         known = KnownNames(self._rules.profile, self._rules.type_names(), [key.sender_id for key in self._senders])

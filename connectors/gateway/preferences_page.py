@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from connectors.gateway.answers import PageLinkMade
-from connectors.gateway.decoding import decode_json
+from connectors.gateway.bodies import named_in_path, sent_document
 from connectors.gateway.devices import Devices
 from connectors.gateway.directory import ActiveEndpoint
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
@@ -24,9 +24,9 @@ from connectors.gateway.pages.form import SentForm, wish
 from connectors.gateway.pages.html import file_text, page_response
 from connectors.gateway.pages.words import PageWords, said_moment, words_wished
 from connectors.gateway.preferences import Preferences, etag, merge_patch
-from connectors.gateway.problems import ProblemError, invalid
+from connectors.gateway.problems import ProblemError
 from state.model.admission import AdmissionRules, FieldError
-from state.model.documents import Document, NewOwnPageLink, NewPageLink
+from state.model.documents import NewOwnPageLink, NewPageLink
 from state.model.page_link import PageKeys, PageLink
 from state.model.preference import compile_preference
 
@@ -82,25 +82,15 @@ class PreferencesPage:
 
     async def link(self, request: ApiRequest) -> ApiResponse:
         """For the host application: the page of any user."""
-        user = request.parameters["user"]
-        errors = self._rules.text_errors("user", user)
-        if errors:
-            raise invalid(errors)
-        body = await self._asked(request, NewPageLink)
+        (user,) = named_in_path(request, self._rules, "user")
+        body = await sent_document(request, self._rules, NewPageLink, optional=True)
         lifetime_s = body.get("lifetime_s") or LIFETIME // timedelta(seconds=1)
         return self._made(user, body, timedelta(seconds=lifetime_s))
 
     async def own_link(self, request: ApiRequest) -> ApiResponse:
         """For a user's session: his own page."""
-        return self._made(request.caller().name, await self._asked(request, NewOwnPageLink), OWN_LIFETIME)
-
-    async def _asked(self, request: ApiRequest, kind: type[Document]) -> dict[str, Any]:
-        raw = await request.body()
-        body: dict[str, Any] = decode_json(raw) if raw.strip() else {}
-        errors = self._rules.document_errors(body, kind)
-        if errors:
-            raise invalid(errors)
-        return body
+        body = await sent_document(request, self._rules, NewOwnPageLink, optional=True)
+        return self._made(request.caller().name, body, OWN_LIFETIME)
 
     def _made(self, user: str, body: dict[str, Any], lifetime: timedelta) -> ApiResponse:
         ends_at = self._clock() + lifetime // _MILLISECOND

@@ -12,10 +12,11 @@ from connectors.admission.interface import AdmissionStore, Known
 from connectors.campaigns import CampaignDesk
 from connectors.gateway.answers import Accepted, Cancelled, RolloutProgress
 from connectors.gateway.auth import Principal
+from connectors.gateway.bodies import sent_document
 from connectors.gateway.campaigns import actor_of
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.notifications import Kept
-from connectors.gateway.problems import ProblemError, invalid
+from connectors.gateway.problems import ProblemError
 from connectors.gateway.progress import of_sender, remembered
 from connectors.gateway.writer import on_log
 from state.model.admission import AdmissionRules, Admitted
@@ -102,10 +103,7 @@ class RolloutCalls:
 
     async def turn(self, request: ApiRequest) -> ApiResponse:
         """Do what the body says; 409 with the reason why it does not count."""
-        rollout, body = await self._of(request), await request.json()
-        errors = self._rules.document_errors(body, RolloutTurn)
-        if errors:
-            raise invalid(errors)
+        rollout, body = await self._of(request), await sent_document(request, self._rules, RolloutTurn)
         if rollout is None:
             raise ProblemError(409, "the event goes in no stages", event_id=request.parameters["event_id"])
         return json_response(200, rollout_shown(await self._act(request, rollout, body["verb"])))

@@ -26,6 +26,7 @@ from typing import IO, Any
 import msgspec
 
 from connectors.gateway.answers import SegmentStored
+from connectors.gateway.bodies import named_in_path
 from connectors.gateway.distinct import DistinctCount
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response, too_large
 from connectors.gateway.problems import ProblemError, invalid
@@ -67,10 +68,7 @@ class Segments:
 
     async def put(self, request: ApiRequest) -> ApiResponse:
         """Replace the members."""
-        segment = request.parameters["segment"]
-        errors = self._rules.text_errors("segment", segment)
-        if errors:
-            raise invalid(errors)
+        (segment,) = named_in_path(request, self._rules, "segment")
         read = _READERS[request.media_type]
         with tempfile.TemporaryFile(dir=self._spool) as file:
             await request.stream(writer_to(file), UPLOAD_BYTES_MAX)

@@ -15,9 +15,10 @@ from connectors.gateway.answers import Approval, Reply
 from connectors.gateway.approval_calls import told_approval
 from connectors.gateway.approvals import Approvals
 from connectors.gateway.auth import Principal
+from connectors.gateway.bodies import sent_document
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.options import ServiceKey
-from connectors.gateway.problems import ProblemError, invalid
+from connectors.gateway.problems import ProblemError
 from connectors.gateway.routes import Route
 from connectors.gateway.writer import SettingWriter
 from connectors.log.interface import NewRecord, Record
@@ -98,9 +99,7 @@ class SenderDesk:
 
     async def put(self, request: ApiRequest) -> ApiResponse:
         """Ask or grant."""
-        body = await request.json()
-        if errors := self._rules.document_errors(body, LimitChange):
-            raise invalid(errors)
+        body = await sent_document(request, self._rules, LimitChange)
         sender, person = request.parameters["sender"], request.caller()
         self.shown(sender)
         self._check(sender, person)

@@ -16,6 +16,7 @@ from connectors.gateway.approval_calls import told_approval
 from connectors.gateway.approvals import Approvals, change_mark
 from connectors.gateway.auth import Principal
 from connectors.gateway.backstage import Questions
+from connectors.gateway.bodies import checked_document, sent_document
 from connectors.gateway.campaign_answers import LEAST, few_left_out
 from connectors.gateway.campaigns import actor_of
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
@@ -26,7 +27,6 @@ from connectors.templates import TemplateDesk
 from state.model.admission import AdmissionRules, FieldError
 from state.model.audit import NOT_DONE, ApprovalRecord, PendingAct
 from state.model.campaign import CampaignText
-from state.model.documents import Document
 from state.model.errors import TemplateError
 from state.model.event import TextDraft
 from state.model.template import PARTS, TemplateRecord, TextExample, TextPlace, TextRules, TypeTexts, texts_in_force
@@ -71,7 +71,7 @@ class TemplateCalls:
 
     async def put(self, request: ApiRequest) -> ApiResponse:
         """Texts, in force from now on."""
-        body = await self._body(request, answers.NewTexts)
+        body = await sent_document(request, self._rules, answers.NewTexts)
         person, seen, reason = request.caller(), body.get("version"), body.get("reason")
         return self._told(await self.publish(person, _place(request), body["texts"], reason=reason, seen=seen))
 
@@ -148,7 +148,7 @@ class TemplateCalls:
 
     async def roll_back(self, request: ApiRequest) -> ApiResponse:
         """An older version holds again, as a new one."""
-        body = await self._body(request, answers.OlderVersion)
+        body = await sent_document(request, self._rules, answers.OlderVersion)
         person, place, reason = request.caller(), _place(request), body.get("reason")
         return self._told(await self.restore(person, place, body["version"], reason=reason))
 
@@ -167,7 +167,7 @@ class TemplateCalls:
 
     async def preview(self, request: ApiRequest) -> ApiResponse:
         """What each channel would show."""
-        body = await self._body(request, answers.PreviewValues)
+        body = await sent_document(request, self._rules, answers.PreviewValues)
         place, actors = _place(request), body.get("actors") or ["Ada"]
         draft = body.get("texts")
         self.refuse_preview_of_parts(place)
@@ -180,7 +180,7 @@ class TemplateCalls:
 
     async def test(self, request: ApiRequest) -> ApiResponse:
         """They go to one user."""
-        body = await self._body(request, answers.TextTest)
+        body = await sent_document(request, self._rules, answers.TextTest)
         done = await self.tested(request.caller(), _place(request), body)
         return self._told(done) if isinstance(done, PendingAct) else json_response(200, done)
 
@@ -192,7 +192,7 @@ class TemplateCalls:
 
         :raises ProblemError: 400; 403; 409: he has sent many today; 503.
         """
-        self._check(body, answers.TextTest)
+        checked_document(body, self._rules, answers.TextTest)
         self._allow(person, place)
         self.refuse_preview_of_parts(place)
         if errors := await self.errors(place, body["texts"]):
@@ -331,16 +331,6 @@ class TemplateCalls:
                 raise
             return {NOT_DONE: str(problem)}  # he has sent many today
         return {"event_id": event_id}
-
-    async def _body(self, request: ApiRequest, kind: type[Document]) -> dict[str, Any]:
-        body = await request.json()
-        self._check(body, kind)
-        return dict(body)
-
-    def _check(self, body: Any, kind: type[Document]) -> None:
-        """:raises ProblemError: 400."""
-        if errors := self._rules.document_errors(body, kind):
-            raise invalid(errors)
 
 
 def _texts_of(published: Mapping[TextPlace, TemplateRecord]) -> dict[TextPlace, TypeTexts]:

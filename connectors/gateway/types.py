@@ -15,6 +15,7 @@ from connectors.gateway.approval_calls import told_approval
 from connectors.gateway.approvals import Approvals, change_mark
 from connectors.gateway.auth import Principal
 from connectors.gateway.backstage import Questions
+from connectors.gateway.bodies import sent_document
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import ProblemError, invalid, retry_later
 from connectors.gateway.routes import Route
@@ -68,10 +69,7 @@ class TypeDesk:
 
     async def put(self, request: ApiRequest) -> ApiResponse:
         """Publish a table."""
-        body = await request.json()
-        if errors := self._rules.document_errors(body, TypeChange):
-            raise invalid(errors)
-        change = msgspec.convert(body, TypeChange)
+        change = msgspec.convert(await sent_document(request, self._rules, TypeChange), TypeChange)
         name, person = request.parameters["type"], request.caller()
         return await self._told(await self.publish(name, change.table, person, change.reason, change.version), name)
 
@@ -82,9 +80,7 @@ class TypeDesk:
 
     async def post_trial(self, request: ApiRequest) -> ApiResponse:
         """Try a table."""
-        body = await request.json()
-        if errors := self._rules.document_errors(body, TypeTry):
-            raise invalid(errors)
+        body = await sent_document(request, self._rules, TypeTry)
         name, person = request.parameters["type"], request.caller()
         tried = await self.tried(name, body["table"], person)
         return json_response(200, tried if person.role in _FREE else without_reasons(tried))

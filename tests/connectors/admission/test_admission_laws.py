@@ -313,7 +313,6 @@ def test_what_was_reserved_survives_reopening(open_store: Open) -> None:
         async with opened(open_store) as store:
             await one(store, claim("e1", idempotency_key="k"))
         async with opened(open_store) as store:
-            await store.check()
             assert await one(store, claim("e2", idempotency_key="k")) == (REPEAT, "e1", False, "key", NOW + HOUR)
 
     run(main())
@@ -470,22 +469,6 @@ def test_an_outage_of_redis_takes_no_connection_for_good(tmp_path: Path) -> None
             await one(store, claim("e2"))
         server.process.send_signal(18)
         assert (await one(store, claim("e3", target="new"))).outcome is NEW
-        await store.close()
-
-    try:
-        run(main())
-    finally:
-        server.stop()
-
-
-def test_redis_that_may_evict_is_refused_by_the_check(tmp_path: Path) -> None:
-    server = RedisServer(tmp_path, options=["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"])
-    options = RedisOptions(server.start(), deadline=timedelta(seconds=2))
-
-    async def main() -> None:
-        store = RedisAdmissionStore(options)
-        with pytest.raises(StoreUnavailableError, match="noeviction"):
-            await store.check()
         await store.close()
 
     try:
