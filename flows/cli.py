@@ -15,14 +15,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.audit_arguments import audit_app
+from flows.commands.audit import audit_app
 from flows.commands.campaign import campaign_app
 from flows.commands.dead_letters_arguments import dead_letters_app
 from flows.commands.followers_arguments import followers_app
 from flows.commands.mail_arguments import mail_app
 from flows.commands.output import Output, complain
 from flows.commands.rollout import rollout_command
-from flows.commands.shared import Data, Json, ProfileName, existing_log, named, settings_beside, settings_in_force
+from flows.commands.shared import (
+    Data,
+    Json,
+    ProfileName,
+    existing_log,
+    moment_ms,
+    named,
+    settings_beside,
+    settings_in_force,
+)
 from flows.commands.templates_arguments import templates_app
 from flows.commands.types import types_app
 from state.model.errors import CarillonError
@@ -130,24 +139,22 @@ def ledger_command(
         str | None, typer.Option(callback=named, help="Records of this event and of what it led to.")
     ] = None,
     user: Annotated[str | None, typer.Option(callback=named, help="Records of this user.")] = None,
-    since: Annotated[str | None, typer.Option("--from", metavar="T", help="From this time on, ISO 8601 or ms.")] = None,
-    until: Annotated[str | None, typer.Option("--to", metavar="T", help="Before this time.")] = None,
+    since: Annotated[
+        int | None, typer.Option("--from", metavar="T", parser=moment_ms, help="From this time on, ISO 8601 or ms.")
+    ] = None,
+    until: Annotated[int | None, typer.Option("--to", metavar="T", parser=moment_ms, help="Before this time.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Prove the three laws; exit 1 if one does not hold.")] = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Query the ledger, also while the system runs, or prove that nothing is unaccounted for."""
     from connectors.archive.ledger import LedgerQuery
-    from flows.commands.ledger import BadTimeError, ProofOptions, check_ledger, parse_time, show_ledger
+    from flows.commands.ledger import ProofOptions, check_ledger, show_ledger
 
-    if check and any((event, user, since, until)):
+    if check and (event, user, since, until) != (None,) * 4:
         raise typer.BadParameter("--check looks at everything; leave the other options out")
     settings, output = settings_beside(data), Output(as_json)
-    try:
-        bounds = [None if text is None else parse_time(text) for text in (since, until)]
-    except BadTimeError as error:
-        raise typer.BadParameter(str(error)) from error
-    query = LedgerQuery(event, user, from_ms=bounds[0], to_ms=bounds[1])
+    query = LedgerQuery(event, user, from_ms=since, to_ms=until)
     with existing_log(settings) as log:
         if not check:
             show_ledger(settings.data_dir, log, query, output)
@@ -202,9 +209,9 @@ def progress_command(
 def replay_command(
     log: Annotated[str, typer.Argument(metavar="LOG", help="A data directory, `kafka`, or an archive (DIR/archive).")],
     since: Annotated[
-        str | None, typer.Option("--from", metavar="T", help="From this stamp on, ISO 8601 or ms.")
+        int | None, typer.Option("--from", metavar="T", parser=moment_ms, help="From this stamp on, ISO 8601 or ms.")
     ] = None,
-    until: Annotated[str | None, typer.Option("--to", metavar="T", help="Before this stamp.")] = None,
+    until: Annotated[int | None, typer.Option("--to", metavar="T", parser=moment_ms, help="Before this stamp.")] = None,
     partition: Annotated[int | None, typer.Option("--partition", min=0, help="Of `work`. Default: all.")] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild-state", help="Build decide's lost state; up is stopped.")] = False,
     again: Annotated[bool, typer.Option("--redeliver", help="Deliver what was not sent; nothing goes twice.")] = False,
@@ -216,11 +223,10 @@ def replay_command(
     as_json: Json = False,
 ) -> None:
     """Decide a stretch of the decision log again: P1 and P2, exactly as before. P0 has its own store."""
-    from flows.commands.ledger import BadTimeError, parse_time
     from flows.commands.replay import replay_decisions, replay_deliveries, replay_state
     from flows.recovery.replay import ReplayRange
 
-    if rebuild and (again or since or until or partition is not None or out):
+    if rebuild and (again or (since, until, partition, out) != (None,) * 4):
         raise typer.BadParameter("--rebuild-state takes all that there is; leave the other options out")
     if force and not rebuild:
         raise typer.BadParameter("--force belongs to --rebuild-state")
@@ -232,10 +238,7 @@ def replay_command(
         return
     if since is None or until is None:
         raise typer.BadParameter("--from and --to are needed: which stretch to decide again")
-    try:
-        wanted = ReplayRange(parse_time(since), parse_time(until), partition)
-    except BadTimeError as error:
-        raise typer.BadParameter(str(error)) from error
+    wanted = ReplayRange(since, until, partition)
     if again:
         replay_deliveries(log, settings, wanted, output)
     else:
@@ -331,10 +334,10 @@ def topics_create_command(data: Data = None, as_json: Json = False) -> None:
 @app.command("graph")
 def graph_command(flow: Annotated[str, typer.Argument(metavar="FLOW")], as_json: Json = False) -> None:
     """Draw a flow as a mermaid diagram, from the flow itself."""
-    from flows.commands.graph import existing_flows, mermaid
+    from flows.commands.graph import FLOWS, mermaid
 
-    if flow not in existing_flows():
-        raise typer.BadParameter(f"no such flow; there are {', '.join(existing_flows())}", param_hint="FLOW")
+    if flow not in FLOWS:
+        raise typer.BadParameter(f"no such flow; there are {', '.join(FLOWS)}", param_hint="FLOW")
     picture = mermaid(flow)
     Output(as_json).show({"flow": flow, "mermaid": picture}, picture)
 

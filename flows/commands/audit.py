@@ -2,24 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from connectors.archive.records import TopicRecords
-from connectors.audit_chain import Link, checked_audit
-from connectors.log.interface import Log, Record
+import typer
+
 from flows.commands.output import Output
+from flows.commands.shared import Data, Json, existing_log, settings_beside
 from state.model.errors import AuditFaultError
-from state.model.topics import AUDIT
+
+if TYPE_CHECKING:
+    from connectors.audit_chain import Link
+    from connectors.log.interface import Log
+
+audit_app = typer.Typer(no_args_is_help=True, help="What people did.")
 
 
-def verify_audit(archive: Path, log: Log | None, known: Link | None, output: Output) -> bool:
-    """Say what was found; False: something was changed. Without a log the archive alone is looked through.
+@audit_app.callback()
+def audit_command() -> None:
+    """What people did."""
 
-    :raises LogError: it cannot be read.
+
+@audit_app.command("verify")
+def verify_command(
+    end: Annotated[
+        str | None, typer.Option(metavar="OFFSET:HEX", help="An end that an earlier look printed: it must still be so.")
+    ] = None,
+    archive: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Look through this archive alone. Default: log and archive.")
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Prove that no act was changed, removed, added or moved after it was noted.
+
+    The newest acts are proved by those that follow. Note the printed end somewhere else, and give it to a later look.
     """
+    from connectors.audit_chain import chain_link
+    from flows.process.directories import ARCHIVE
+
+    known = None if end is None else chain_link(end)
+    if end is not None and known is None:
+        raise typer.BadParameter("is no end; write it as it was printed")
+    output = Output(as_json)
+    if archive is not None:
+        fine = _verify(archive, None, known, output)
+    else:
+        settings = settings_beside(data)
+        with existing_log(settings) as log:
+            fine = _verify(settings.data_dir / ARCHIVE, log, known, output)
+    if not fine:
+        raise typer.Exit(1)
+
+
+def _verify(archive: Path, log: Log | None, known: Link | None, output: Output) -> bool:
+    """Say what was found; False: something was changed. Without a log the archive alone is looked through."""
+    from connectors.archive.records import TopicRecords
+    from connectors.audit_chain import checked_audit
+    from state.model.topics import AUDIT
+
+    records = TopicRecords(AUDIT, archive=archive, log=log)
     try:
-        found = checked_audit(_all(TopicRecords(AUDIT, archive=archive, log=log)), known)
+        found = checked_audit(chain.from_iterable(records.read(0, records.begin(0), records.end(0))), known)
     except AuditFaultError as error:
         output.show({"ok": False, "fault": str(error)}, f"changed: {error}")
         return False
@@ -27,8 +72,3 @@ def verify_audit(archive: Path, log: Log | None, known: Link | None, output: Out
     before = f", {found.older} of them older than the chain" if found.older else ""
     output.show(shown, f"{found.acts} acts{before}: nothing was changed up to {found.sure_to}.\nend {found.last.text}")
     return True
-
-
-def _all(records: TopicRecords) -> Iterator[Record]:
-    for batch in records.read(0, records.begin(0), records.end(0)):
-        yield from batch

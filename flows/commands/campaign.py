@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from flows.commands.output import Output
-from flows.commands.shared import Data, Json, existing_log, named, settings_beside
+from flows.commands.shared import Data, Json, existing_log, moment_ms, named, settings_beside
 from state.model.errors import RefusedActError
 
 if TYPE_CHECKING:
@@ -273,7 +273,9 @@ def approve_campaign_command(
 @campaign_app.command("schedule")
 def start_campaign_command(
     name: Name,
-    at: Annotated[str | None, typer.Option("--at", metavar="T", help="ISO 8601 or ms. Default: at once.")] = None,
+    at: Annotated[
+        int | None, typer.Option("--at", metavar="T", parser=moment_ms, help="ISO 8601 or ms. Default: at once.")
+    ] = None,
     local: Annotated[
         str | None, typer.Option("--local", metavar="T", help="In each recipient's zone, 2026-12-01T09:00.")
     ] = None,
@@ -287,23 +289,12 @@ def start_campaign_command(
     as_json: Json = False,
 ) -> None:
     """Let a campaign go."""
-    from flows.commands.ledger import BadTimeError, parse_time
     from state.model.zones import is_local_time
 
     if (at is not None and local is not None) or (local is not None and not is_local_time(local)):
         raise typer.BadParameter("name one time: --at T, or --local 2026-12-01T09:00")
-    try:
-        start_at = None if at is None else parse_time(at)
-    except BadTimeError as error:
-        raise typer.BadParameter(str(error)) from error
     hold_ms = None if hold is None else hold * 60_000
-    _act(data, as_json, name, "start", start_at=start_at, start_local=local, hold_ms=hold_ms)
-
-
-@campaign_app.command("advance")
-def advance_campaign_command(name: Name, data: Data = None, as_json: Json = False) -> None:
-    """Let the next stage of a campaign go."""
-    _act(data, as_json, name, "advance")
+    _act(data, as_json, name, "start", start_at=at, start_local=local, hold_ms=hold_ms)
 
 
 @campaign_app.command("throttle")
@@ -317,19 +308,13 @@ def throttle_campaign_command(
     _act(data, as_json, name, "throttle", per_second=per_second)
 
 
-@campaign_app.command("pause")
-def pause_campaign_command(name: Name, data: Data = None, as_json: Json = False) -> None:
-    """Stop a campaign for now."""
-    _act(data, as_json, name, "pause")
+def _add_act(verb: str, text: str) -> None:
+    @campaign_app.command(verb, help=text)
+    def act_command(name: Name, data: Data = None, as_json: Json = False) -> None:
+        _act(data, as_json, name, verb)
 
 
-@campaign_app.command("resume")
-def resume_campaign_command(name: Name, data: Data = None, as_json: Json = False) -> None:
-    """Let a campaign go on."""
-    _act(data, as_json, name, "resume")
-
-
-@campaign_app.command("cancel")
-def cancel_campaign_command(name: Name, data: Data = None, as_json: Json = False) -> None:
-    """End a campaign: what is not released never is."""
-    _act(data, as_json, name, "cancel")
+_add_act("advance", "Let the next stage of a campaign go.")
+_add_act("pause", "Stop a campaign for now.")
+_add_act("resume", "Let a campaign go on.")
+_add_act("cancel", "End a campaign: what is not released never is.")

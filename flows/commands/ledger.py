@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,10 @@ from flows.process.directories import INBOX, LEDGER
 from flows.process.inboxes import inbox_reader
 from operators.laws import COLUMNS, CountedRows, Gap, Law, LawReport, check_laws
 from state.ledger import records_of
-from state.model.errors import CarillonError
 from state.model.keys import KEY_GROUPS
 
 _SLICE = 5_000
 _PAUSE = timedelta(milliseconds=250)
-
-
-class BadTimeError(CarillonError):
-    """A time on the command line is neither ISO 8601 nor milliseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +37,6 @@ class ProofOptions:
     """How long it waits in all, as long as owners go on counting."""
     redis: InboxRedisOptions | None = None
     """Where the inboxes are, if not in the data directory."""
-
-
-def parse_time(text: str) -> int:
-    """Milliseconds UTC of `2026-11-23T10:00:00Z` (no zone: UTC) or of a plain number of milliseconds.
-
-    :raises BadTimeError: it is neither.
-    """
-    if text.isdecimal():
-        return int(text)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadTimeError(f"{text!r} is no time; write 2026-11-23T10:00:00Z or milliseconds since 1970") from error
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)
 
 
 def ledger_reader(data_dir: Path, log: Log) -> LedgerReader:
@@ -160,24 +140,9 @@ def counted_rows(data_dir: Path, log: Log, redis: InboxRedisOptions | None) -> d
 
 
 def _law_record(law: Law) -> dict[str, Any]:
-    mismatches = [
-        {
-            "group": each.group,
-            "source": each.source,
-            "left": each.left,
-            "right": each.right,
-            "difference": each.difference,
-        }
-        for each in law.mismatches
-    ]
-    return {
-        "law": law.name,
-        "holds": not law.mismatches,
-        "left": law.left,
-        "right": law.right,
-        "difference": law.difference,
-        "mismatches": mismatches,
-    }
+    mismatches = [asdict(each) | {"difference": each.difference} for each in law.mismatches]
+    sides = {"left": law.left, "right": law.right, "difference": law.difference}
+    return {"law": law.name, "holds": not law.mismatches, **sides, "mismatches": mismatches}
 
 
 def _law_text(law: Law) -> str:

@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import importlib
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
 from connectors.log.topics import read_by, topic_table, written_by
-from flows.commands.graph import GraphError, existing_flows, prepare_directory
-from flows.config.settings import Settings, child_environment
+from flows.commands.graph import FLOWS, printed_by_flows
 from state.model.topics import DELIVER
 
 BEGIN, END = "<!-- picture: begin, by `make graph` -->", "<!-- picture: end -->"
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ("preferences", "endpoints", "profiles", "follows", "followers", "segments", "control", "reads")
 """Topics shown as one node: what is true now."""
-_DEADLINE = timedelta(seconds=90)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -83,28 +77,12 @@ def _topic(name: str) -> str:
 
 
 def drawn_flows() -> list[Drawn]:
-    """Every flow, built in a process and a data directory that go with the picture.
+    """Every flow, as it is built.
 
-    :raises GraphError: a flow cannot be built.
+    :raises GraphError: one cannot be.
     """
-    settings = Settings()
-    with tempfile.TemporaryDirectory(prefix="carillon-picture-") as directory:
-        settings = replace(settings, data_dir=Path(directory))
-        prepare_directory(settings)
-        return _described(existing_flows(), settings)
-
-
-def _described(names: list[str], settings: Settings) -> list[Drawn]:
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.commands.picture", "describe", *names],
-        env=child_environment(settings),
-        capture_output=True,
-        timeout=_DEADLINE.total_seconds(),
-        check=False,
-    )
-    if done.returncode:
-        raise GraphError(f"a flow cannot be built: {done.stderr.decode().strip().splitlines()[-1:]}")
-    return [msgspec.json.decode(line, type=Drawn) for line in done.stdout.splitlines()]
+    printed = printed_by_flows("flows.commands.picture", "describe", *FLOWS, what="a flow")
+    return [msgspec.json.decode(line, type=Drawn) for line in printed.splitlines()]
 
 
 def describe(name: str) -> Drawn:

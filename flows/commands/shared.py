@@ -9,9 +9,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from enum import Enum
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
     from flows.config.settings import Settings
 
 
-class ProfileName(Enum):
-    """Values of --profile."""
-
-    EMBEDDED = "embedded"
-    KAFKA = "kafka"
-
-
 def named(value: str | None) -> str | None:
     """An option that names something: a name that was forgotten in a script must not look like none at all."""
     if value == "":
@@ -36,6 +29,19 @@ def named(value: str | None) -> str | None:
     return value
 
 
+def moment_ms(text: str) -> int:
+    """Milliseconds UTC of `2026-11-23T10:00:00Z` (no zone: UTC) or of a plain number of milliseconds."""
+    if text.isdecimal():
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        said = f"{text!r} is no time; write 2026-11-23T10:00:00Z or milliseconds since 1970"
+        raise typer.BadParameter(said) from error
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+ProfileName = Literal["embedded", "kafka"]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Data directory. Default: carillon-data.")]
 
@@ -46,7 +52,7 @@ def settings_in_force(data: Path | None, profile: ProfileName | None = None) -> 
     from flows.process.logs import configure_logs
 
     configure_logs("carillon", level=logging.WARNING)  # standard output is the command's answer
-    return load_settings(data_dir=data, profile=None if profile is None else profile.value)
+    return load_settings(data_dir=data, profile=profile)
 
 
 def settings_beside(data: Path | None, *, stopped: bool = True) -> Settings:

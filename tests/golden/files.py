@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from golden import dead_letters, exports, scenario
-from golden.steps import FLOWS, step_ids
+from golden.steps import step_ids
 
 from connectors.log import NewRecord
 from state.model.group_keys import GROUP_KEYS

@@ -12,7 +12,7 @@ from typing import Any
 
 from helpers.places import ROOT
 
-from flows.commands.graph import existing_flows, prepare_directory
+from flows.commands.graph import prepare_directory
 from flows.config.settings import load_settings
 
 _PROGRAM = """
@@ -23,8 +23,6 @@ sys.stdout.flush()
 import os
 os._exit(0)
 """
-
-FLOWS = existing_flows()
 
 
 def step_ids(flow: str, directory: Path) -> dict[str, str]:

@@ -21,7 +21,7 @@ from connectors.control import kill_record
 from connectors.inbox.rocksdb import RocksInboxStore, shard_path
 from connectors.log.interface import NewRecord
 from flows.commands.explain import explain
-from flows.commands.ledger import BadTimeError, ProofOptions, check_ledger, parse_time, show_ledger
+from flows.commands.ledger import ProofOptions, check_ledger, show_ledger
 from flows.commands.output import Output
 from flows.process.directories import INBOX as DIRECTORY
 from state.inbox.values import ShardCommit, UserChanges
@@ -152,13 +152,6 @@ def test_queries_print_decisions_and_deliveries(whole: Path, capsys: pytest.Capt
     show_ledger(whole, log, LedgerQuery(user=MIA, event="e3"), Output(as_json=False))
     assert capsys.readouterr().out == "1970-01-01T00:00:03.000Z decision SUPPRESSED muted like e3 -> mia\n"
     log.close()
-
-
-def test_times_are_read_as_iso_or_milliseconds() -> None:
-    assert parse_time("1700000000000") == 1_700_000_000_000
-    assert parse_time("2023-11-14T22:13:20Z") == parse_time("2023-11-14T22:13:20") == 1_700_000_000_000
-    with pytest.raises(BadTimeError, match="write 2026"):
-        parse_time("yesterday")
 
 
 def test_explain_shows_what_the_decision_used_and_no_content(
