@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import structlog
@@ -16,28 +15,30 @@ from connectors.audit import ActQuery
 from connectors.console.course import Course
 from connectors.console.figures import Figures
 from connectors.console.funnel import UNDER_WAY, funnel
-from connectors.console.openid import START, OpenId
+from connectors.console.openid import START
 from connectors.console.pages import SIGN_IN, Visit, answer_page, link, redirect, render_template
 from connectors.console.pages import form_of as read_form
 from connectors.console.searching import asked, search_of, zone_of
-from connectors.console.sessions import Sessions, is_from_here
+from connectors.console.sessions import is_from_here
 from connectors.control import read_obeyed
-from connectors.gateway.acts import Acts, reason_if_any, reason_of
-from connectors.gateway.approvals import Approvals, subject_of
-from connectors.gateway.auth import Authenticator, Principal
+from connectors.gateway.acts import reason_if_any, reason_of
+from connectors.gateway.approvals import subject_of
+from connectors.gateway.auth import Principal
 from connectors.gateway.backstage import LedgerSearch, Questions, Shown
+from connectors.gateway.calls import OrdinaryHandlers
 from connectors.gateway.campaign_answers import LEAST
 from connectors.gateway.campaigns import CampaignCalls
 from connectors.gateway.http import ApiRequest, ApiResponse, StreamResponse
 from connectors.gateway.letters import Letters
 from connectors.gateway.link_limits import LinkLimits
-from connectors.gateway.ops import Switches
-from connectors.gateway.options import PEOPLE, ServiceKey
+from connectors.gateway.options import PEOPLE
+from connectors.gateway.parts import Parts
 from connectors.gateway.problems import ProblemError, retry_later
 from connectors.gateway.sender_limits import SenderDesk
 from connectors.gateway.support import page_start
 from connectors.gateway.templates import TemplateCalls
 from connectors.gateway.types import TypeDesk
+from connectors.metric_files import METRICS
 from state.model.audit import PendingAct
 from state.model.dead_letter import STAGES, Selection
 
@@ -59,37 +60,25 @@ _INSIDE = re.compile(r"/console(?:/?[!-.0-\[\]-~])*/?")
 class ConsoleParts:
     """What the pages are made of."""
 
-    sessions: Sessions
-    authenticator: Authenticator
+    gateway: Parts
+    calls: OrdinaryHandlers
     questions: Questions
-    acts: Acts
-    switches: Switches
-    approvals: Approvals
     letters: Letters
     campaigns: CampaignCalls
-    run_dir: Path
-    metrics: Path
     course: Course
-    keys: Sequence[ServiceKey]
     registry: TypeDesk
     texts: TemplateCalls
     sender_limits: SenderDesk
-    openid: OpenId | None
-    """None: people sign in by keys."""
     limits: LinkLimits
     """How often an address may try to sign in."""
-    public_url: str
-    doors: Callable[[str], str | None]
-    """Why a sender's door is closed; None: it is open."""
-    ending: asyncio.Event
-    """Set when the process stops."""
 
 
 class Console:
     """Handlers, for one process."""
 
     def __init__(self, parts: ConsoleParts) -> None:
-        self._parts, self._figures = parts, Figures(parts.metrics)
+        self._parts, self._gateway, self._calls = parts, parts.gateway, parts.calls
+        self._figures = Figures(parts.gateway.options.directory / METRICS)
         self._open = 0
 
     async def sign_in_page(self, request: ApiRequest) -> ApiResponse:
@@ -98,15 +87,15 @@ class Console:
         return answer_page("sign_in.html", None, next=onward, problem=None, openid=self._openid(onward))
 
     def _openid(self, onward: str) -> str | None:
-        return None if self._parts.openid is None else link(START, next=onward)
+        return None if self._gateway.openid is None else link(START, next=onward)
 
     async def openid_begin(self, request: ApiRequest) -> ApiResponse:
         """On to the provider of accounts."""
-        assert self._parts.openid is not None
+        assert self._gateway.openid is not None
         onward = _inside(dict(request.pairs()).get("next"))
         try:
             self._parts.limits.take_address(request.client())
-            url, cookie = await self._parts.openid.begin(onward, self._base_url(request))
+            url, cookie = await self._gateway.openid.begin(onward, self._base_url(request))
         except ProblemError as problem:
             return self._refused(problem, onward)
         return redirect(url, ("set-cookie", cookie))
@@ -115,17 +104,17 @@ class Console:
         """Back from there: begin a session. The page goes on by itself, since a browser that comes from another site
         sends a strict cookie only with the next page.
         """
-        assert self._parts.openid is not None
+        assert self._gateway.openid is not None
         try:
             self._parts.limits.take_address(request.client())
-            found = await self._parts.openid.end(request, self._base_url(request))
+            found = await self._gateway.openid.end(request, self._base_url(request))
         except ProblemError as problem:
             return self._refused(problem, "/console")
         person = Principal(found.role, found.name, account=found.account)
-        await self._parts.acts.note(self._parts.acts.record(person, "sign_in", {}))
+        await self._calls.acts.note(self._calls.acts.record(person, "sign_in", {}))
         seen = answer_page("signed_in.html", None, onward=found.onward)
-        session = self._parts.sessions.open(person)
-        cookies = (("set-cookie", session), ("set-cookie", self._parts.openid.over()))
+        session = self._gateway.sessions.open(person)
+        cookies = (("set-cookie", session), ("set-cookie", self._gateway.openid.over()))
         return seen._replace(headers=(*seen.headers, *cookies))
 
     def _refused(self, problem: ProblemError, onward: str) -> ApiResponse:
@@ -136,7 +125,7 @@ class Console:
         )
 
     def _base_url(self, request: ApiRequest) -> str:
-        return self._parts.public_url.rstrip("/") or f"http://{request.header(b'host')}"
+        return self._gateway.options.public_url.rstrip("/") or f"http://{request.header(b'host')}"
 
     async def sign_in(self, request: ApiRequest) -> ApiResponse:
         """Begin a session for the holder of a key of a person's role."""
@@ -147,20 +136,20 @@ class Console:
             person = self._holder(request, form)
         except ProblemError as problem:
             return self._refused(problem, onward)
-        await self._parts.acts.note(self._parts.acts.record(person, "sign_in", {}))
-        return redirect(onward, ("set-cookie", self._parts.sessions.open(person)))
+        await self._calls.acts.note(self._calls.acts.record(person, "sign_in", {}))
+        return redirect(onward, ("set-cookie", self._gateway.sessions.open(person)))
 
     def _holder(self, request: ApiRequest, form: Mapping[str, str]) -> Principal:
         """Whose key it is.
 
         :raises ProblemError: 401, 403.
         """
-        if self._parts.openid is not None:
+        if self._gateway.openid is not None:
             raise ProblemError(403, "People sign in with their account here.")
         if not is_from_here(request):
             raise ProblemError(403, "The form was sent by another site.")
         try:
-            person = self._parts.authenticator.recognise(f"Bearer {form.get('key', '').strip()}")
+            person = self._gateway.authenticator.recognise(f"Bearer {form.get('key', '').strip()}")
         except ProblemError as problem:
             raise ProblemError(401, "This key is not known here.") from problem
         if person.role not in PEOPLE:
@@ -170,11 +159,11 @@ class Console:
     async def sign_out(self, visit: Visit) -> ApiResponse:
         """End this session, or all of this person's."""
         if visit.form.get("everywhere"):
-            act = self._parts.acts.record(visit.session.person, "sign_out_everywhere", {})
-            await self._parts.acts.note(act)
-            self._parts.sessions.end(act.by, act.at)
-        self._parts.sessions.sign_out(visit.session)
-        return redirect(SIGN_IN, ("set-cookie", self._parts.sessions.closed()))
+            act = self._calls.acts.record(visit.session.person, "sign_out_everywhere", {})
+            await self._calls.acts.note(act)
+            self._gateway.sessions.end(act.by, act.at)
+        self._gateway.sessions.sign_out(visit.session)
+        return redirect(SIGN_IN, ("set-cookie", self._gateway.sessions.closed()))
 
     async def now(self, visit: Visit) -> ApiResponse:
         """What goes on."""
@@ -183,10 +172,10 @@ class Console:
     async def _now(self, person: Principal) -> dict[str, Any]:
         figures = await asyncio.to_thread(self._figures.read)
         least = LEAST if person.role == "marketing" else 0
-        parts = self._parts
-        switches, away = parts.switches.on, parts.switches.away
+        switches = self._calls.switches
         return {
-            "figures": figures, "switches": switches, "away": away, "least": least, "course": parts.course.drawn(),
+            "figures": figures, "switches": switches.on, "away": switches.away, "least": least,
+            "course": self._parts.course.drawn(),
         }  # fmt: skip
 
     async def now_stream(self, visit: Visit) -> StreamResponse:
@@ -208,14 +197,14 @@ class Console:
             finally:
                 self._open -= 1
 
-        return StreamResponse(parts, self._parts.ending)
+        return StreamResponse(parts, self._gateway.ending)
 
     async def events(self, visit: Visit) -> ApiResponse:
         """One event, or a search for some."""
         given = asked(visit.query)
         if not given:
             return answer_page("event.html", visit, given={}, page=None, counts=None, steps=(), search=None, zone="UTC")
-        search = search_of(given, self._parts.acts.now_ms())
+        search = search_of(given, self._calls.acts.now_ms())
         await self._note(visit, "search", given)
         start = page_start(visit.query.get("cursor"), 2)
         counts = None
@@ -255,11 +244,11 @@ class Console:
             (
                 key,
                 self._parts.sender_limits.shown(key.sender_id),
-                self._parts.doors(key.sender_id),
+                self._gateway.door.why_closed(key.sender_id),
                 now["figures"].senders.get(key.sender_id),
                 None if dead is None else dead[key.sender_id],
             )
-            for key in {key.sender_id: key for key in self._parts.keys}.values()
+            for key in {key.sender_id: key for key in self._gateway.options.keys}.values()
             if key.role in ("producer", "p0")
         ]
         return answer_page("senders.html", visit, senders=rows, least=now["least"])
@@ -303,22 +292,22 @@ class Console:
 
     async def switches(self, visit: Visit) -> ApiResponse:
         """What is stopped, and who obeys."""
-        obeyed = await asyncio.to_thread(read_obeyed, self._parts.run_dir)
+        obeyed = await asyncio.to_thread(read_obeyed, self._gateway.options.directory / "run")
         try:
-            found, current = await self._parts.switches.in_force(), True
+            found, current = await self._calls.switches.in_force(), True
         except ProblemError:
-            found, current = self._parts.switches.on, False
+            found, current = self._calls.switches.on, False
         return answer_page("switches.html", visit, switches=found, current=current, obeyed=obeyed)
 
     async def set_switch(self, visit: Visit) -> ApiResponse:
         """Stop something, or let it go on."""
         wanted = {name: visit.form[name].strip() for name in ("scope", "value", "reason") if visit.form.get(name)}
-        done = await self._parts.switches.set({**wanted, "on": visit.form.get("act") != "lift"}, visit.session.person)
+        done = await self._calls.switches.set({**wanted, "on": visit.form.get("act") != "lift"}, visit.session.person)
         return redirect(_APPROVALS if isinstance(done, PendingAct) else "/console/switches")
 
     async def approvals(self, visit: Visit) -> ApiResponse:
         """What waits for a second person, and what became of the rest."""
-        found, now_ms = await self._parts.approvals.lately(), self._parts.acts.now_ms()
+        found, now_ms = await self._calls.approvals.lately(), self._calls.acts.now_ms()
         rows = [(each, each.state(now_ms)) for each in found]
         return answer_page("approvals.html", visit, rows=rows, mine=subject_of(visit.session.person))
 
@@ -328,7 +317,7 @@ class Console:
         if act not in ("confirm", "refuse"):
             raise ProblemError(400, "The form does not say whether to confirm or to refuse.")
         reason = reason_if_any(visit.form)
-        await self._parts.approvals.decide(name, visit.session.person, confirm=act == "confirm", reason=reason)
+        await self._calls.approvals.decide(name, visit.session.person, confirm=act == "confirm", reason=reason)
         return redirect(_APPROVALS)
 
     async def audit(self, visit: Visit) -> ApiResponse:
@@ -349,7 +338,7 @@ class Console:
         about: Mapping[str, str],
         reason: str | None = None,
     ) -> None:
-        await self._parts.acts.note(self._parts.acts.record(visit.session.person, act, about, reason=reason))
+        await self._calls.acts.note(self._calls.acts.record(visit.session.person, act, about, reason=reason))
 
 
 def _inside(path: str | None) -> str:

@@ -54,12 +54,12 @@ def console_routes(parts: ConsoleParts) -> list[Route]:
     """Pages, and what they are made of. Who is not signed in gets to the page for it."""
     console = Console(parts)
     pages = console_pages(console, CampaignPages(parts.campaigns), TypePages(parts.registry), TextPages(parts.texts))
-    gatekeeper = Gatekeeper(parts.sessions, pages)
+    gatekeeper = Gatekeeper(parts.gateway.sessions, pages)
     return [
         _public("consoleSignInPage", "GET", "/console/sign-in", console.sign_in_page),
         _public("consoleSignIn", "POST", "/console/sign-in", console.sign_in),
         _public("consoleFile", "GET", "/console/files/{name}", static_file),
-        *(_openid(console) if parts.openid is not None else ()),
+        *(_openid(console) if parts.gateway.openid is not None else ()),
         # Public for the router: the gatekeeper knows who is signed in, and answers with pages.
         *(
             Route(

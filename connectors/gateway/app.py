@@ -70,7 +70,6 @@ from connectors.gateway.template_calls import template_calls
 from connectors.gateway.templates import TemplateCalls
 from connectors.gateway.types import TypeDesk, type_calls
 from connectors.gateway.unsubscribe import Unsubscribe
-from connectors.gateway.writer import SettingWriter
 from connectors.log.interface import Log
 from connectors.metric_files import METRICS
 from connectors.metrics import GATEWAY_REQUEST_SECONDS, GATEWAY_REQUESTS
@@ -98,7 +97,6 @@ class App:
         self._tasks: list[asyncio.Task[None]] = []
         self._authenticator, self._origins = parts.authenticator, Origins(options.allowed_origins)
         self._seconds = {route.operation: GATEWAY_REQUEST_SECONDS.labels(route.operation) for route in routes}
-        self._serving = False
 
     async def start(self) -> None:
         """Begin to follow the log; calls that need what is true now are answered once it was read."""
@@ -106,7 +104,6 @@ class App:
         self._parts.kept.bind(self._loop)
         self._parts.follower.start()
         self._tasks = [asyncio.create_task(each()) for each in self._parts.background]
-        self._serving = True
 
     def end_streams(self) -> None:
         """The server is asked to stop; whatever would not end by itself ends. From any thread."""
@@ -117,7 +114,6 @@ class App:
 
     async def close(self) -> None:
         """Wait for admissions under way, then free everything but the log."""
-        self._serving = False
         for task in self._tasks:
             task.cancel()
         if self._streams is not None:
@@ -220,79 +216,68 @@ def build_app(
     """
     parts, desk = Parts(options, log, rules, clock), CampaignDesk(log, clock=clock)
     rollouts = BegunRollouts(parts.store, desk, clock)
-    producers = calls.ProducerHandlers(
-        Posts(
-            rules,
-            parts.admission,
-            GuardedLimit(parts.limit, fallback_limit_per_s=options.fallback_limit_per_s, granted=parts.limits.of),
-            parts.door,
-            DefinedSegments(log, parts.directory) if options.kind == "ordinary" else None,
-            Pressure(parts.watcher.load, clock=clock, uniform=random.uniform),
-            FanOutLimit(options.fan_outs_per_h, clock=clock),
-            rollouts.repeat,
-            kind=options.kind,
-            clock=clock,
-            new_event_id=EventIds(clock, os.urandom),
-        ),
+    routes = calls.producer_calls(
+        _posts(parts, rollouts),
         ProgressCalls(rollouts.find, progress, rollouts.progress, clock=clock),
         RolloutCalls(rollouts, desk, parts.kept, rules),
     )
-    routes, streams = calls.producer_calls(producers), None
     pages: list[Route] = []
+    streams, of_others = None, None
     if options.kind == "ordinary":
-        ordinary = _ordinary(options, parts, log, rules, clock, inbox)
-        routes += calls.host_calls(ordinary)
-        routes += [*calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]
+        ordinary, of_others = _ordinary(parts, inbox), options.directory / METRICS
+        streams = ordinary.streams
+        routes += [*calls.host_calls(ordinary), *calls.user_calls(ordinary), *calls.ops_calls(ordinary.switches)]
         routes += approval_calls(ApprovalCalls(rules, ordinary.approvals))
         routes += [*link_calls(ordinary.unsubscribe, ordinary.page), *callback_calls(ordinary.callbacks)]
         if backstage is not None:
             questions = Questions(backstage)
-            routes += calls.support_calls(Support(questions, ordinary.acts))
-            spool = options.store_directory() / "spool"
-            accounts = options.openid is not None
+            spool, accounts = options.store_directory() / "spool", options.openid is not None
             campaigns = CampaignCalls(rules, desk, parts.directory, questions, spool=spool, accounts=accounts)
-            routes += campaign_calls(campaigns)
+            routes += [*calls.support_calls(Support(questions, ordinary.acts)), *campaign_calls(campaigns)]
             if types is not None and texts is not None:
-                drafts = TemplateDesk(log, clock=clock)
-                templates = TemplateCalls(rules, texts, drafts, questions, desk, ordinary.approvals)
-                registry = TypeDesk(rules, types, parts.writer, ordinary.acts, ordinary.approvals, questions)
-                limits = SenderDesk(rules, parts.limits, options.keys, parts.writer, ordinary.acts, ordinary.approvals)
-                routes += [*type_calls(registry), *sender_calls(limits), *template_calls(templates)]
-                pages = console_routes(
-                    _console(options, parts, log, rules, questions, ordinary, campaigns, registry, limits, templates)
-                )
+                console = _console(parts, ordinary, questions, campaigns, types, texts, desk)
+                routes += type_calls(console.registry)
+                routes += [*sender_calls(console.sender_limits), *template_calls(console.texts)]
+                pages = console_routes(console)
         routes += calls.component_calls(Components())
-        streams = ordinary.streams
-    of_others = None if options.kind == "p0" else options.directory / METRICS
     health = Probes({"log_read": lambda: parts.follower.caught_up}, of_others)
-
     routes += calls.monitor_calls(health, Docs(routes, rules.served))
     return App(options, parts, [*routes, *pages], streams)
 
 
-def _ordinary(
-    options: GatewayOptions,
-    parts: Parts,
-    log: Log,
-    rules: AdmissionRules,
-    clock: Callable[[], int],
-    inbox: ReadableInbox | None,
-) -> calls.OrdinaryHandlers:
-    writer = parts.writer
+def _posts(parts: Parts, rollouts: BegunRollouts) -> Posts:
+    options, clock = parts.options, parts.clock
+    return Posts(
+        parts.rules,
+        parts.admission,
+        GuardedLimit(parts.limit, fallback_limit_per_s=options.fallback_limit_per_s, granted=parts.limits.of),
+        parts.door,
+        DefinedSegments(parts.log, parts.directory) if options.kind == "ordinary" else None,
+        Pressure(parts.watcher.load, clock=clock, uniform=random.uniform),
+        FanOutLimit(options.fan_outs_per_h, clock=clock),
+        rollouts.repeat,
+        kind=options.kind,
+        clock=clock,
+        new_event_id=EventIds(clock, os.urandom),
+    )
+
+
+def _ordinary(parts: Parts, inbox: ReadableInbox | None) -> calls.OrdinaryHandlers:
+    options, log, rules, clock, writer = parts.options, parts.log, parts.rules, parts.clock, parts.writer
     acts = Acts(writer, log, clock=clock)
     approvals = Approvals(acts, log, accounts=options.openid is not None)
     parts.background.append(approvals.run)
     devices = Devices(rules, writer, parts.directory, devices_max=options.devices_max, clock=clock)
-    preferences = Preferences(rules, writer, parts.directory)
-    spool, limits = options.store_directory() / "spool", LinkLimits(clock)
-    calls_of_inbox = None if inbox is None else _inbox(options, parts, writer, rules, clock, inbox)
+    preferences, limits = Preferences(rules, writer, parts.directory), LinkLimits(clock)
+    page_keys, url = PageKeys(options.link_keys), options.public_url
+    rows = None if inbox is None else _inbox(parts, inbox)
     streams_max = options.serving.connections_max // 2
     return calls.OrdinaryHandlers(
         host=Host(rules, writer, devices, preferences),
-        segments=Segments(rules, log, log.partitions, spool=spool, clock=clock),
-        inbox=calls_of_inbox,
+        segments=Segments(rules, log, log.partitions, spool=options.store_directory() / "spool", clock=clock),
+        inbox=rows,
         tickets=parts.tickets,
-        streams=None if calls_of_inbox is None else InboxStreams(log, calls_of_inbox.page, streams_max=streams_max),
+        streams=None if rows is None else InboxStreams(log, rows.page, streams_max=streams_max),
         feedback=None if inbox is None else Feedback(rules, writer, inbox.reader, clock=clock),
         callbacks=Callbacks(receipt_readers(options.callbacks, clock), options, rules, writer, preferences, clock),
         preferences=preferences,
@@ -302,63 +287,39 @@ def _ordinary(
         approvals=approvals,
         unsubscribe=Unsubscribe(rules, LinkKeys(options.link_keys), preferences, limits, clock=clock),
         types=TypesCall(rules, preferences),
-        page=PreferencesPage(
-            rules,
-            PageKeys(options.link_keys),
-            preferences,
-            devices,
-            limits,
-            origin=options.public_url,
-            clock=clock,
-        ),
+        page=PreferencesPage(rules, page_keys, preferences, devices, limits, origin=url, clock=clock),
     )
+
+
+def _inbox(parts: Parts, inbox: ReadableInbox) -> Inbox:
+    cursors = Cursors(kept_secret(parts.options.store_directory() / "cursor.key"))
+    return Inbox(
+        parts.rules, parts.writer, inbox.reader, parts.overlay, cursors, row_text=inbox.row_text, clock=parts.clock
+    )  # fmt: skip
 
 
 def _console(
-    options: GatewayOptions,
     parts: Parts,
-    log: Log,
-    rules: AdmissionRules,
-    questions: Questions,
     ordinary: calls.OrdinaryHandlers,
+    questions: Questions,
     campaigns: CampaignCalls,
-    registry: TypeDesk,
-    limits: SenderDesk,
-    templates: TemplateCalls,
+    types: PublishedTypes,
+    texts: TextRules,
+    desk: CampaignDesk,
 ) -> ConsoleParts:
-    course = Course(options.directory / METRICS, ordinary.acts.now_ms)
+    rules, acts, approvals, clock = parts.rules, ordinary.acts, ordinary.approvals, parts.clock
+    course = Course(parts.options.directory / METRICS, clock)
     parts.background.append(course.run)
+    drafts = TemplateDesk(parts.log, clock=clock)
     return ConsoleParts(
-        sessions=parts.sessions,
-        authenticator=parts.authenticator,
+        gateway=parts,
+        calls=ordinary,
         questions=questions,
-        acts=ordinary.acts,
-        switches=ordinary.switches,
-        approvals=ordinary.approvals,
-        letters=Letters(questions, ordinary.approvals, rules.profile, log.partitions(DEAD_LETTERS)),
+        letters=Letters(questions, approvals, rules.profile, parts.log.partitions(DEAD_LETTERS)),
         campaigns=campaigns,
-        run_dir=options.directory / "run",
-        metrics=options.directory / METRICS,
         course=course,
-        keys=options.keys,
-        registry=registry,
-        texts=templates,
-        sender_limits=limits,
-        doors=parts.door.why_closed,
-        openid=parts.openid,
-        limits=LinkLimits(ordinary.acts.now_ms),
-        public_url=options.public_url,
-        ending=parts.ending,
+        registry=TypeDesk(rules, types, parts.writer, acts, approvals, questions),
+        texts=TemplateCalls(rules, texts, drafts, questions, desk, approvals),
+        sender_limits=SenderDesk(rules, parts.limits, parts.options.keys, parts.writer, acts, approvals),
+        limits=LinkLimits(clock),
     )
-
-
-def _inbox(
-    options: GatewayOptions,
-    parts: Parts,
-    writer: SettingWriter,
-    rules: AdmissionRules,
-    clock: Callable[[], int],
-    inbox: ReadableInbox,
-) -> Inbox:
-    cursors = Cursors(kept_secret(options.store_directory() / "cursor.key"))
-    return Inbox(rules, writer, inbox.reader, parts.overlay, cursors, row_text=inbox.row_text, clock=clock)

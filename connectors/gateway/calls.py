@@ -56,15 +56,6 @@ _MERGE = "application/merge-patch+json"
 
 
 @dataclass(frozen=True, slots=True)
-class ProducerHandlers:
-    """What both lanes answer."""
-
-    posts: Posts
-    progress: ProgressCalls
-    rollouts: RolloutCalls
-
-
-@dataclass(frozen=True, slots=True)
 class OrdinaryHandlers:
     """What only the ordinary gateway answers."""
 
@@ -85,8 +76,8 @@ class OrdinaryHandlers:
     types: TypesCall
 
 
-def producer_calls(handlers: ProducerHandlers) -> list[Route]:
-    """Posting, progress, cancelling."""
+def producer_calls(posts: Posts, progress: ProgressCalls, rollouts: RolloutCalls) -> list[Route]:
+    """Posting, progress, cancelling: what both lanes answer."""
     return [
         Route(
             "postNotification", "POST", "/v1/notifications", PRODUCERS, "Send one event",
@@ -94,30 +85,30 @@ def producer_calls(handlers: ProducerHandlers) -> list[Route]:
             "202 comes when the event is safe in the log. A repeat of an accepted event is 200 and says of which one, "
             "by what, and for how long; another body under the same idempotency_key is 409. A segment that was never "
             "defined is 404.",
-            handlers.posts.post, {202: answers.Accepted, 200: answers.Accepted}, (404, 409, 429, 503),
+            posts.post, {202: answers.Accepted, 200: answers.Accepted}, (404, 409, 429, 503),
             body={_JSON: NewEvent},
         ),
         Route(
             "postNotifications", "POST", "/v1/notifications/batch", PRODUCERS, "Send many events",
             "A JSON array, or NDJSON, of at most 256 KiB. Each event is judged by itself, and answered in its place.",
-            handlers.posts.post_batch, {200: schemas.BatchAnswer}, (429, 503),
+            posts.post_batch, {200: schemas.BatchAnswer}, (429, 503),
             body={_JSON: schemas.Batch, NDJSON: schemas.Lines},
         ),
         Route(
             "getNotification", "GET", "/v1/notifications/{event_id}", PRODUCERS, "How far an event is",
             "Of the sender's own events, for 24 hours after acceptance or, if it was kept, after its release.",
-            handlers.progress.get, {200: answers.EventProgress}, (404, 503),
+            progress.get, {200: answers.EventProgress}, (404, 503),
         ),
         Route(
             "cancelNotification", "DELETE", "/v1/notifications/{event_id}", PRODUCERS, "Cancel an event kept for later",
             "Its event_id and key are free again. 409: it was released already, or never kept. Of an event that goes "
             "in stages, nothing more goes; its event_id and key are not free.",
-            handlers.rollouts.cancel, {200: answers.Cancelled}, (404, 409, 503), needs_directory=True,
+            rollouts.cancel, {200: answers.Cancelled}, (404, 409, 503), needs_directory=True,
         ),
         Route(
             "turnRollout", "POST", "/v1/notifications/{event_id}/rollout", PRODUCERS, "Pause, resume, advance stages",
             "Of an event that was posted with `rollout`. 409 says why it does not count.",
-            handlers.rollouts.turn, {200: answers.RolloutProgress}, (404, 409, 503), body={_JSON: RolloutTurn},
+            rollouts.turn, {200: answers.RolloutProgress}, (404, 409, 503), body={_JSON: RolloutTurn},
         ),
     ]  # fmt: skip
 

@@ -45,6 +45,7 @@ class Parts:
 
     def __init__(self, options: GatewayOptions, log: Log, rules: AdmissionRules, clock: Callable[[], int]) -> None:
         """Open the stores; the log stays the caller's to close."""
+        self.options, self.log, self.rules, self.clock = options, log, rules, clock
         directory = options.store_directory()
         self.directory = Directory(directory / "directory.sqlite", rules.canonical_address)
         self.appender = BatchingAppender(log, down_after=_LOG_DOWN_AFTER)
@@ -61,7 +62,10 @@ class Parts:
         self.kept = Kept(self.store, self.appender, deadline=options.cancel_deadline, clock=clock)
         self.user_limit = UserLimit(options.user_writes_per_s, clock=clock)
         self.authenticator = Authenticator(options.keys, options.users, text_errors=rules.text_errors)
-        self.admission = _admission(options, self.store, self.appender, log, clock)
+        self.admission = Admission(
+            self.store, self.appender, log.partitions, clock=clock, kind=options.kind,
+            append_deadline=options.append_deadline, pending_max=options.serving.pending_max,
+        )  # fmt: skip
         self.watcher = ControlWatcher(log, process=options.process(), run_dir=options.directory / "run").start()
         self.door = Door(log, self.watcher, {key.sender_id for key in options.keys}, kind=options.kind)
         ordinary = options.kind == "ordinary"
@@ -95,17 +99,3 @@ def _stores(options: GatewayOptions) -> tuple[AdmissionStore, SenderLimit]:
 
         return RedisAdmissionStore(options.redis), RedisSenderLimit(options.redis)
     return RocksAdmissionStore(options.store_directory() / "admission"), LocalSenderLimit()
-
-
-def _admission(
-    options: GatewayOptions, store: AdmissionStore, appender: BatchingAppender, log: Log, clock: Callable[[], int]
-) -> Admission:
-    return Admission(
-        store,
-        appender,
-        log.partitions,
-        clock=clock,
-        kind=options.kind,
-        append_deadline=options.append_deadline,
-        pending_max=options.serving.pending_max,
-    )

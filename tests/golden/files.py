@@ -25,6 +25,7 @@ from golden import dead_letters, exports, scenario
 from golden.steps import step_ids
 
 from connectors.log import NewRecord
+from flows.commands.graph import FLOWS
 from state.model.group_keys import GROUP_KEYS
 from state.model.keys import emission_id, key_group, user_hash
 from state.model.work import encode_work
