@@ -36,10 +36,11 @@ class Judged(NamedTuple):
     """Verdicts and messages taken."""
 
 
-class _Minute(NamedTuple):
+@dataclass(slots=True)
+class _Minute:
     number: int
-    taken: int
-    gone: int
+    taken: int = 0
+    gone: int = 0
 
 
 class Brake:
@@ -47,17 +48,15 @@ class Brake:
 
     def __init__(self, config: BrakeConfig) -> None:
         self._config = config
-        self._minutes: deque[_Minute] = deque([_Minute(0, 0, 0)])
+        self._minutes: deque[_Minute] = deque([_Minute(0)])
 
     def taken(self, now: int) -> None:
         """The provider took a message."""
-        last = self._minute(now)
-        self._minutes[-1] = last._replace(taken=last.taken + 1)
+        self._minute(now).taken += 1
 
     def judge(self, now: int) -> Judged:
         """The provider said that an address is gone."""
-        last = self._minute(now)
-        self._minutes[-1] = last._replace(gone=last.gone + 1)
+        self._minute(now).gone += 1
         verdicts = sum(minute.gone for minute in self._minutes)
         answers = verdicts + sum(minute.taken for minute in self._minutes)
         believed = verdicts <= self._config.always or verdicts <= self._config.share * answers
@@ -66,7 +65,7 @@ class Brake:
     def _minute(self, now: int) -> _Minute:
         number = max(now // _MINUTE_MS, self._minutes[-1].number)
         if number > self._minutes[-1].number:
-            self._minutes.append(_Minute(number, 0, 0))
+            self._minutes.append(_Minute(number))
         while self._minutes[0].number < number - _MINUTES:
             self._minutes.popleft()
         return self._minutes[-1]

@@ -60,6 +60,9 @@ def build_background(delivery: Delivery) -> bytes:
 
 def fit_payload(content: PushContent) -> bytes:
     """The payload, its body cut where the whole would be too long."""
+    payload = build_payload(content)
+    if len(payload) <= PAYLOAD_MAX_BYTES:
+        return payload
     return build_payload(fitted(content, size=lambda some: len(build_payload(some)), limit=PAYLOAD_MAX_BYTES))
 
 

@@ -10,6 +10,7 @@ number of open ones).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -37,9 +38,10 @@ class DeliverCounts:
 
     def __init__(self, totals: Mapping[int, tuple[int, int]], furthest: Mapping[int, int]) -> None:
         """Begin with what `totals` gave to be stored."""
-        self.groups = {group: GroupCounts(accepted, closed, closed) for group, (accepted, closed) in totals.items()}
+        stored = {group: GroupCounts(accepted, closed, closed) for group, (accepted, closed) in totals.items()}
+        self.groups = defaultdict(GroupCounts, stored)
         for group, offset in furthest.items():
-            self._of(group).furthest = offset
+            self.groups[group].furthest = offset
         self.open = 0
         """Open deliveries of all groups."""
         self._changed = set(self.groups)
@@ -47,7 +49,7 @@ class DeliverCounts:
 
     def accept(self, record: OpenRecord, *, again: bool) -> None:
         """A record was opened; `again`: after a restart, it was counted as accepted before."""
-        counts = self._of(record.group)
+        counts = self.groups[record.group]
         counts.open += record.size
         self.open += record.size
         if not again:
@@ -58,7 +60,7 @@ class DeliverCounts:
 
     def ended(self, group: int, spawned: int) -> None:
         """A delivery ended, and fell back to `spawned` others."""
-        counts = self._of(group)
+        counts = self.groups[group]
         counts.open += spawned - 1
         self.open += spawned - 1
         counts.fallbacks += spawned
@@ -66,7 +68,7 @@ class DeliverCounts:
 
     def close(self, record: OpenRecord) -> None:
         """It is closed."""
-        self._of(record.group).closed += record.spawned
+        self.groups[record.group].closed += record.spawned
 
     def totals(self) -> dict[int, tuple[int, int]]:
         """What is to be stored: accepted deliveries, and fallbacks of records that are closed."""
@@ -108,6 +110,3 @@ class DeliverCounts:
             fallbacks=counts.fallbacks - spawned,
             in_flight=counts.open - later,
         )
-
-    def _of(self, group: int) -> GroupCounts:
-        return self.groups.setdefault(group, GroupCounts())

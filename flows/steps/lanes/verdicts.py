@@ -5,6 +5,7 @@ One for all lanes of a process, which is where a provider's credential is. What 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from threading import Lock
 
 import structlog
@@ -24,8 +25,7 @@ class Verdicts:
 
     def __init__(self, config: BrakeConfig | None = None) -> None:
         """The default bounds, unless given."""
-        self._config = config or BrakeConfig()
-        self._brakes: dict[str, Brake] = {}
+        self._brakes = defaultdict[str, Brake](lambda: Brake(config or BrakeConfig()))
         self._said_at: dict[str, int] = {}
         self._lock = Lock()
 
@@ -33,7 +33,7 @@ class Verdicts:
         """What an ended delivery says of its address; None also where the provider is not believed."""
         provider, verdict = task.history.provider or "", verdict_of(task)
         with self._lock:
-            brake = self._brakes.setdefault(provider, Brake(self._config))
+            brake = self._brakes[provider]
             if verdict is None:
                 if task.history.outcome == "DELIVERED":
                     brake.taken(now)

@@ -13,11 +13,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import ParamSpec
+from typing import Any
 
 import structlog
 import uvloop
@@ -44,7 +44,6 @@ from state.model.content import Content
 from state.model.delivery import Attempt, ChannelAddresses
 
 _BATCH_MAX = 256
-_P = ParamSpec("_P")
 _logger = structlog.get_logger(__name__)
 
 
@@ -85,7 +84,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._drain_until: float | None = None
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"dispatcher-{parts.station}", daemon=True)
 
     def start(self) -> None:
@@ -161,7 +160,7 @@ class Dispatcher:
     async def _connect(self) -> None:
         for channel in self.queues.channels:
             await channel.connect()
-            self._spawn(self._warm, channel)
+            self._spawn(self._warm(channel))
 
     async def _warm(self, channel: Channel) -> None:
         """Open a connection ahead of the first message; a provider that is down now is no reason not to start."""
@@ -185,18 +184,17 @@ class Dispatcher:
             await asyncio.wait(self._tasks, timeout=left)
         return not self._tasks
 
-    def _spawn(self, work: Callable[_P, Awaitable[None]], *args: _P.args, **kwargs: _P.kwargs) -> None:
-        task = self._loop.create_task(self._guarded(work, *args, **kwargs))
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._over)
 
-    async def _guarded(self, work: Callable[_P, Awaitable[None]], *args: _P.args, **kwargs: _P.kwargs) -> None:
+    def _over(self, task: asyncio.Task[None]) -> None:
         """Nothing that fails in the loop goes unheard: the flow ends and resumes."""
-        try:
-            await work(*args, **kwargs)
-        except Exception as error:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
             self.failure = self.failure or error
-            _logger.exception("sender_failed", stage=self._parts.station)
+            _logger.error("sender_failed", stage=self._parts.station, exc_info=error)
 
     def _take(self, tasks: list[SendTask]) -> None:
         for task in tasks:
@@ -206,13 +204,13 @@ class Dispatcher:
     def _resume(self, task: SendTask) -> None:
         """What the start finds of a task (RULES 4)."""
         if task.preset is not None:
-            self._spawn(self._end, [(task, Planned(*task.preset))])
+            self._spawn(self._end([(task, Planned(*task.preset))]))
             return
         verb = resume(task.history if task.known else None, task.emission.priority)
         if verb == "over":
             self._tell(task)
         elif verb == "unknown":
-            self._spawn(self._end, [(task, Planned(UNKNOWN, INTERRUPTED))])
+            self._spawn(self._end([(task, Planned(UNKNOWN, INTERRUPTED))]))
         elif verb == "spent":
             self._hear(task, Failed(INTERRUPTED, retryable=False, ambiguous=True))
         elif verb == "wait":
@@ -231,7 +229,7 @@ class Dispatcher:
         queue = self.queues.choose(task)
         if queue is None or task.device.address is None:
             reason = "no provider" if queue is None else "no address"
-            self._spawn(self._end, [(task, self._failed(task, reason, self._parts.now_ms()))])
+            self._spawn(self._end([(task, self._failed(task, reason, self._parts.now_ms()))]))
             return
         queue.put(task, self._parts.now_ms())
 
@@ -247,7 +245,7 @@ class Dispatcher:
         queue.pumped_soon = False
         now = self._parts.now_ms()
         while not self._draining and (batch := queue.take(_BATCH_MAX, now)):
-            self._spawn(self._dispatch, queue, batch)
+            self._spawn(self._dispatch(queue, batch))
         if queue.to_be_looked_at and not self._draining:
             self._attend(queue, now)
 
@@ -258,7 +256,7 @@ class Dispatcher:
         if (queue.holds_back or queue.trouble_since is not None) and (
             left := leaving(queue, now, self._failed, self._can_go_on, self._parts.last_look, self._elsewhere)
         ):
-            self._spawn(self._end, left)
+            self._spawn(self._end(left))
         if not queue.attended:
             queue.attended = True
             self._loop.call_later(queue.look_in_s(), self._look_again, queue)
@@ -293,7 +291,7 @@ class Dispatcher:
                 queue.done(task)
                 ending.append((task, planned))
             else:
-                self._spawn(self._send, queue, task, content)
+                self._spawn(self._send(queue, task, content))
         await self._end(ending)
         self._pump(queue)
 
@@ -335,7 +333,7 @@ class Dispatcher:
         self._answers.append((task, result, self._parts.now_ms()))
         if not self._storing:
             self._storing = True
-            self._spawn(self._store_answers)
+            self._spawn(self._store_answers())
 
     async def _store_answers(self) -> None:
         """Store what was answered in groups, then let each answer have its consequence."""
