@@ -111,7 +111,9 @@ def run_template(source: str, context: Mapping[str, Any], *, html: bool = False)
     pieces: list[str] = []
     size = 0
     try:
-        for piece in compile_template(source, html=html).generate(context):
+        template = compile_template(source, html=html)
+        # shared: there are no globals to be merged with the values
+        for piece in template.root_render_func(template.new_context(dict(context), shared=True)):
             pieces.append(piece)
             size += len(piece)
             if size > OUTPUT_MAX:

@@ -184,7 +184,7 @@ class ProviderQueue:
     def has_room(self) -> bool:
         """Whether so many may start that it is worth to append their intents as a group."""
         free = min(self.bounds.concurrency_max - self.in_flight, self._bound.size - self._many)
-        return free >= max(1, self._bound.size // 8)
+        return free >= max(1, self._bound.size // 2)
 
     @property
     def size(self) -> int:
