@@ -10,6 +10,7 @@ worker. From the append of an event to the provider's answer 2.6 ms p50 and 13 m
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -44,6 +45,8 @@ since the minute begins with the first attempt, and a provider has a bound of re
 deliveries takes 6 kB of memory, as measured, so a full lane takes 120 MB, which is also what a restart resumes.
 """
 _FETCH_MAX = 500
+_WAL_BYTES_MAX = 256 << 20
+"""Of topics that are shared, such as the ledger: whoever else writes much carries them over long before."""
 
 
 def wire(
@@ -93,6 +96,8 @@ def build() -> Dataflow:
     """The flow as configured; knows the kill switches before it sends, and drains on SIGTERM."""
     ensure_logs("transactional")
     settings = load_settings()
+    embedded = replace(settings.embedded, wal_bytes_max=max(settings.embedded.wal_bytes_max, _WAL_BYTES_MAX))
+    settings = replace(settings, embedded=embedded)
     open_log, parts = build_lane_parts(settings, "transactional", (TOPIC,), classes=1)
     retention_ms = settings.log.retention // timedelta(milliseconds=1)
     rules = DecisionRules(parts.types, retention_ms, served(settings))

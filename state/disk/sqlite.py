@@ -14,8 +14,11 @@ from typing import Any
 import msgspec
 import xxhash
 
+from state.disk.checkpoints import Checkpoints
 from state.model.errors import StateDamagedError, StateError, StateVersionError
 
+WAL_PAGES_MAX = 4_096
+"""A write-ahead log of more pages is carried over by whoever writes (`state.disk.checkpoints`)."""
 _pack = msgspec.msgpack.Encoder().encode
 _MADE = "SELECT 1 FROM sqlite_master WHERE name = 'meta'"
 """Gives a row once the tables are there: they are made in one transaction."""
@@ -50,11 +53,12 @@ class SqliteFile:
         :raises StateVersionError: a newer program wrote it.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self._checked = path, checked
+        self.path, self._checked, self._checkpoints = path, checked, Checkpoints(path)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         with self.named_refusals():
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES_MAX}")
             self.fresh = not self.run(_MADE)
             """It was created now."""
             if self.fresh:
@@ -109,6 +113,7 @@ class SqliteFile:
                 with suppress(sqlite3.Error):  # a full disk has ended it already
                     self._connection.execute("ROLLBACK")
                 raise
+            self._checkpoints.wrote()
 
     @contextmanager
     def named_refusals(self) -> Iterator[None]:
@@ -120,6 +125,7 @@ class SqliteFile:
 
     def close(self) -> None:
         """Close the file."""
+        self._checkpoints.finish()
         self._connection.close()
 
     def _digest(self) -> int:

@@ -48,6 +48,10 @@ class EmbeddedOptions:
     """Flush every append to the disk first. Without it a power failure may lose the newest appends. Default: no."""
     deadline: timedelta = timedelta(seconds=10)
     """How long an append or a read waits for other processes' locks before it raises. Default: ten seconds."""
+    wal_bytes_max: int = 16 << 20
+    """The writer that makes a write-ahead log exceed this carries it over to its file itself, and waits for the disk
+    (`state.disk.checkpoints`). Default: 16 MB; 256 MB in the process that sends P0.
+    """
     compaction: CompactionOptions = field(default_factory=CompactionOptions)
     """When compaction runs and what it leaves."""
 
@@ -223,6 +227,7 @@ class EmbeddedLog:
             self._path(topic, partition),
             deadline=self._options.deadline,
             sync_full=self._options.sync_full,
+            wal_bytes_max=self._options.wal_bytes_max,
             gapless=not self._settings(topic).compacted,
         )
 

@@ -32,13 +32,12 @@ from typing import Any, TypeVar
 from connectors.log.embedded.end_note import EndNote, highest_note
 from connectors.log.embedded.frames import Block, Frame, checksum_of, decode_offsets
 from connectors.log.interface import Claim
+from state.disk.checkpoints import Checkpoints
 from state.disk.files import draft_of, publish
 from state.model.errors import LogError, LogUnavailableError, StateDamagedError, StateFencedError, StateVersionError
 
 FORMAT = 2
 PAGE_BYTES = 8192
-CHECKPOINT_BYTES = 4 << 20
-"""The writer that makes the write-ahead log exceed this carries it over to the file."""
 
 _SETTINGS = f"PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = WAL; PRAGMA user_version = {FORMAT};"
 _SCHEMA = """
@@ -75,10 +74,10 @@ def create(path: Path) -> None:
         publish(draft, path)
 
 
-def _configured(connection: sqlite3.Connection, sync_full: bool) -> int:
+def _configured(connection: sqlite3.Connection, sync_full: bool, wal_bytes_max: int) -> int:
     """Set a connection up and give the file's version; even this is refused while another process closes the file."""
     connection.execute(f"PRAGMA synchronous = {'FULL' if sync_full else 'NORMAL'}")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // PAGE_BYTES}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {wal_bytes_max // PAGE_BYTES}")
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
@@ -103,7 +102,9 @@ def _who_writes(path: Path) -> str:
 class PartitionFile:
     """A connection to the file. Not thread-safe; any number of them in any number of processes may be open at once."""
 
-    def __init__(self, path: Path, *, deadline: timedelta, sync_full: bool, gapless: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, deadline: timedelta, sync_full: bool, wal_bytes_max: int, gapless: bool = False
+    ) -> None:
         """Open an existing file. `gapless`: no compaction ever leaves room between its frames.
 
         :raises StateVersionError: a newer version of this program wrote it.
@@ -113,17 +114,18 @@ class PartitionFile:
         self.path, self.gapless = path, gapless
         self._deadline_s = deadline.total_seconds()
         self._note: EndNote | None = None
+        self._checkpoints = Checkpoints(path)
         noted = highest_note(path)
-        self._connection = self._open(sync_full)
+        self._connection = self._open(sync_full, wal_bytes_max)
         self._check_end(noted)
 
-    def _open(self, sync_full: bool) -> sqlite3.Connection:
+    def _open(self, sync_full: bool, wal_bytes_max: int) -> sqlite3.Connection:
         if not self.path.exists():
             raise self._damaged("the file is missing")
         with self._named_errors():
             uri = f"{self.path.absolute().as_uri()}?mode=rw"
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
-            version = self._patiently(lambda: _configured(connection, sync_full))
+            version = self._patiently(lambda: _configured(connection, sync_full, wal_bytes_max))
         if version != FORMAT:
             raise StateVersionError(f"{self.path}: format {version}, this program knows {FORMAT}")
         return connection
@@ -141,6 +143,7 @@ class PartitionFile:
 
     def close(self) -> None:
         """Close the connection."""
+        self._checkpoints.finish()
         self._connection.close()
         if self._note is not None:
             self._note.close()
@@ -167,6 +170,7 @@ class PartitionFile:
                 self.put(Frame(last, offset, timestamp_ms, block.tombstones, None, block.keys, block.body))
                 offset = last + 1
         self._note_end(offset)
+        self._checkpoints.wrote(sum(len(block.keys) + len(block.body) for block in blocks) // PAGE_BYTES)
         return int(first)
 
     def claim(self, claim: Claim) -> None:
