@@ -96,7 +96,7 @@ class ShardSlices:
         """That of the newest slice, if it is of the same event."""
         latest = self._latest(group)
         same = (latest.event_id, latest.place) == (added.event_id, added.place)
-        return latest.ordinal + (not same)
+        return _ordinal(latest) + (not same)
 
     def newest(self, user: str) -> int:
         """Number of the latest slice of the user's group, 0 if it never had one."""
@@ -126,7 +126,7 @@ class ShardSlices:
         if self.kept(group, above) <= rows:
             return False
         first = max(above + 1, self._groups[group].range.kept_from)
-        return self._latest(group).ordinal - self._event(group, first).ordinal >= rows
+        return _ordinal(self._latest(group)) - _ordinal(self._event(group, first)) >= rows
 
     def _latest(self, group: int) -> SliceEvent:
         """The newest slice of a group that keeps some."""
@@ -161,3 +161,7 @@ class ShardSlices:
         for known in self._groups.values():
             known.committed, known.fresh = known.range.newest, []
         return changes
+
+
+def _ordinal(event: SliceEvent) -> int:
+    return event.ordinal or event.number

@@ -28,7 +28,7 @@ from rocksdict import Rdict
 from state.decide import codec
 from state.decide.checkpoint import FORMAT
 from state.decide.exports import clear_group, copy_group
-from state.disk.files import replace_file
+from state.disk.files import rename_flushed, replace_file
 from state.disk.rocksdb import open_database, stored_row
 from state.model.errors import ConfigurationError, StateDamagedError
 from state.model.keys import KEY_GROUPS
@@ -91,6 +91,7 @@ def move_groups(directory: Path, layout: Layout) -> int:
     """
     directory.mkdir(parents=True, exist_ok=True)
     _write_layout(directory, layout, whole=False)
+    _adopt_rebuilt(directory)
     found = _slots(directory)
     with ExitStack() as opened:
         databases = {slot: _open(opened, directory, slot) for slot in sorted({*found, *range(layout.processes)})}
@@ -100,6 +101,14 @@ def move_groups(directory: Path, layout: Layout) -> int:
             _remove(directory, slot)
     _write_layout(directory, layout, whole=True)
     return moved
+
+
+def _adopt_rebuilt(directory: Path) -> None:
+    """`carillon replay --rebuild-state` of earlier releases left the database where no slot has it."""
+    first = slot_directory(directory, 0)
+    if (directory / DATABASE).exists() and not (first / DATABASE).exists():
+        first.mkdir(exist_ok=True)
+        rename_flushed(directory / DATABASE, first / DATABASE)
 
 
 def _slots(directory: Path) -> list[int]:

@@ -186,10 +186,12 @@ class SliceEvent(msgspec.Struct, frozen=True, array_like=True):
     """The clock of retirement when it came."""
     members: int
     """Users that it is for."""
-    language: str | None
+    language: str | None = None
     """Of these."""
-    ordinal: int
-    """Of its event among those of the group, from 1: an event has a slice for each language."""
+    ordinal: int = 0
+    """Of its event among those of the group, from 1: an event has a slice for each language. 0: an earlier release
+    stored it, and `number` counts.
+    """
 
     def row(self, number: int) -> StoredRow:
         """The row that it starts for a member."""

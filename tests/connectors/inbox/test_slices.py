@@ -13,6 +13,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 from helpers.inbox_stores import OpenedStore, StoreKind, inbox_bytes, loaded
@@ -382,6 +383,30 @@ def test_an_event_counts_as_one_row_in_however_many_slices_it_is(redis: str, loc
             store.commit(swept)
         for user in members:
             assert [row.first_event_id for row in reader.page(user, 20).rows] == [f"e{n}" for n in range(10, 0, -1)]
+
+
+def test_slices_of_earlier_releases_count_as_events_of_their_own(tmp_path: Path) -> None:
+    """Those of 2026-11-28 have no ordinal."""
+    path, config = shard_path(tmp_path / "inbox", 0), ShardConfig(InboxConfig(rows_max=9))
+    store = RocksInboxStore(path)
+    shard = InboxShard(store, {}, {}, config, slices=store)
+    shard.apply(OutputHeader("d", GROUP, 1, 0), added_slice("e1", 1, 1, USERS, locales=6))
+    store.commit(shard.take_commit(1))
+    store.close()
+    database = Rdict(str(path), Options(raw_mode=True))
+    for number in range(1, 7):
+        key = keys.slice_event_key(GROUP, number)
+        fields = msgspec.msgpack.decode((database[key] or b"")[1:])
+        database[key] = b"\x01" + msgspec.msgpack.encode(fields[:-1])
+    database.close()
+    store = RocksInboxStore(path)
+    shard = InboxShard(store, store.marks(), store.totals(), config, slices=store)
+    for number in range(2, 6):
+        assert not shard.crowded(GROUP)
+        event = added_slice(f"e{number}", number, number, USERS, locales=6)
+        shard.apply(OutputHeader("d", GROUP, number, 0), event)
+    assert shard.crowded(GROUP), "six slices, then four events"
+    store.close()
 
 
 def test_a_batch_says_once_what_is_added_to_all() -> None:

@@ -98,6 +98,16 @@ def test_where_there_is_nothing_yet_nothing_moves(tmp_path: Path) -> None:
     _assert_placed(tmp_path / "decide", Layout(2, 1), {})
 
 
+def test_a_state_that_an_earlier_release_rebuilt_is_taken_over(directory: Path) -> None:
+    """Releases until 2026-11-28 left it outside of every slot: it must not be begun anew."""
+    expected = _rows(directory)[0]
+    (directory / "0" / "rocksdb").rename(directory / "rocksdb")
+    (directory / "0").rmdir()
+    move_groups(directory, Layout(2, 1))
+    _assert_placed(directory, Layout(2, 1), expected)
+    assert not (directory / "rocksdb").exists()
+
+
 def test_the_layout_says_where_the_engine_sends_a_group() -> None:
     layout = Layout(3, 2)
     assert [layout.slot_of(group) for group in range(8)] == [0, 0, 1, 1, 2, 2, 0, 0]
