@@ -183,6 +183,7 @@ class UserInbox:
         changes = UserChanges(self.head, [*rows.changed.values()], [*rows.removed.values()])
         rows.changed.clear()
         rows.removed.clear()
+        rows.forget_gone()
         return changes
 
     # ---- inside

@@ -8,6 +8,9 @@ from typing import Protocol
 
 from state.inbox.values import InboxHead, StoredRow, Subject
 
+_GONE_MAX = 64
+"""Subjects without a row that are remembered of a user, beside as many as he has rows in memory."""
+
 
 class RowSource(Protocol):
     """Users' rows as of the last commit; each call gives rows of its own."""
@@ -115,6 +118,12 @@ class KnownRows:
         stored = self._source.stored_rows(self._user, oldest_first=oldest_first)
         others = (row for row in stored if row.number not in self.known and row.number not in self.removed)
         return heapq.merge(known, others, key=row_order, reverse=not oldest_first)
+
+    def forget_gone(self) -> None:
+        """What changed is about to be stored. Subjects come and go: nothing stays of most that have no row any more."""
+        if len(self._subjects) + len(self._open) > 2 * len(self.known) + _GONE_MAX:
+            self._subjects = {subject: rows for subject, rows in self._subjects.items() if rows}
+            self._open = {subject: row for subject, row in self._open.items() if row is not None}
 
     def _insert(self, row: StoredRow) -> None:
         subject = row.type, row.object

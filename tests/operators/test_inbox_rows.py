@@ -108,3 +108,17 @@ def test_retirement_reads_from_the_other_end() -> None:
     assert inbox.head.oldest == 2
     assert inbox.erase() == ROWS - 2
     assert inbox.head == InboxHead(next_number=ROWS, read_up_to=ROWS - 4)
+
+
+def test_nothing_stays_in_memory_of_what_came_and_went() -> None:
+    store = full()
+    inbox = store.inbox()
+    for number in range(ROWS, ROWS + 2_000):
+        add(inbox, number, f"o{number}", windowed=True)
+        assert inbox.take_back(type="like", object=f"o{number}", event_id=f"e{number}")
+        assert not inbox.take_back(type="post", object=f"o{number}", event_id=f"e{number}")
+        store.keep(inbox)
+    known = inbox._rows
+    assert len(known._subjects) + len(known._open) < 100
+    add(inbox, 3_000, "o48", windowed=True)
+    assert [row.count for row in inbox.rows() if row.object == "o48"] == [2]

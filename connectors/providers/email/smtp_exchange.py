@@ -18,6 +18,8 @@ from state.model.errors import CarillonError
 
 ANSWER_MAX_BYTES = 32_768
 """With all its lines; what is longer ends the connection."""
+_REST_S = 2
+"""For what follows a refusal: who says no more of it has refused all the same."""
 _NO_ADDRESS = re.compile(r"[\x00-\x20\x7f<>]")
 _EMPTY = b".\r\n"
 _Step = Literal["mail", "rcpt", "data"]
@@ -98,10 +100,11 @@ class SmtpExchange(asyncio.Protocol):
             if code == 354 if step == "data" else code // 100 == 2:
                 continue
             refusal = _refusal(step, code, said)
-            with suppress(BrokenExchangeError):  # who refuses may close at once
-                await self._skip()
+            with suppress(BrokenExchangeError, TimeoutError):  # who refuses may close at once
+                async with asyncio.timeout(_REST_S):
+                    await self._skip()
             return refusal
-        self.ambiguous = True
+        self.ambiguous = self.is_open  # else nothing is written: it said good bye right behind its yes
         self._write(text, 1)
         code, said = await self._answer()
         return SmtpAnswer("data", code, said) if code == 250 else _refusal("data", code, said)
@@ -152,7 +155,7 @@ class SmtpExchange(asyncio.Protocol):
                 text = b"\n".join(self._lines).decode("utf-8", "replace")
                 self._answers.append((int(line[:3]) if line[:3].isdigit() else 0, text))
                 self._lines.clear()
-        too_long = len(self._buffer) + sum(map(len, self._lines)) > ANSWER_MAX_BYTES
+        too_long = len(self._buffer) + len(self._lines) + sum(map(len, self._lines)) > ANSWER_MAX_BYTES
         if too_long or len(self._answers) > self._awaited:  # unasked: a server that closes says so before
             self._transport.close()
         self._wake()

@@ -22,11 +22,12 @@ from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from state.model.content import EmailContent
 
 MAIL = replace(PUSH, channel="email", address="ann@example.com", content=EmailContent("s", "text", "<p>h</p>", None))
+SILENCE = "-"
 USUAL = {"EHLO": "250 hi", "MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on", ".": "250 taken", "RSET": "250 ok"}
 
 
 class MailServer:
-    """Answers each command by its first word, the mail itself by ".". An empty answer ends the connection."""
+    """Answers each command by its first word, the mail itself by ".". No answer, `""`, ends the connection."""
 
     def __init__(self, answers: Mapping[str, str]) -> None:
         self.answers, self.read, self.mails = {**USUAL, **answers}, list[str](), list[bytes]()
@@ -50,6 +51,8 @@ class MailServer:
                     answer = self.answers["."] if mail else "554 5.5.1 no valid recipients"
                 if not answer:
                     break
+                if answer == SILENCE:
+                    continue
                 writer.write(answer.encode() + b"\r\n")
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
@@ -112,6 +115,8 @@ def test_whoever_says_yes_in_any_words_gets_the_mail(answers: dict[str, str], gr
         ({"RCPT": ""}, False),
         ({"RCPT": "250-" + "x" * 40_000}, False),
         ({".": "250-" + "x" * 40_000}, True),
+        ({"RCPT": "250-\r\n" * 200_000 + "250 ok"}, False),
+        ({"DATA": "354 go on\r\n421 4.3.2 closing"}, False),
         ({"MAIL": "mumble"}, False),
         ({"greeting": "554 go away"}, False),
         ({"greeting": "421 too busy"}, False),
@@ -135,6 +140,19 @@ def test_a_mailbox_that_there_is_not_is_gone_and_one_that_is_full_is_not(greets:
     assert isinstance(gone, Rejected)
     assert isinstance(full, Rejected)
     assert (gone.token_gone is None, full.token_gone is None) == (False, True)
+
+
+def test_who_says_no_and_then_nothing_more_has_refused() -> None:
+    async def run() -> None:
+        refused = {**PIPELINING, "RCPT": "550 5.1.1 no such user", "DATA": SILENCE}
+        async with talking(refused) as (peer, channel):
+            result = await channel.send(MAIL)
+            assert isinstance(result, Rejected)
+            assert result.token_gone is not None
+            peer.answers |= USUAL
+            assert isinstance(await channel.send(MAIL), Sent)
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("data", ["354 go on", "503 5.5.1 no recipient"])
