@@ -84,18 +84,27 @@ def _check_credentials(settings: Settings) -> Iterator[Finding]:
             yield Finding("development credentials", True, str(settings.data_dir / FILE_NAME))
         except (ConfigurationError, OSError) as error:
             yield Finding("development credentials", False, str(error))
-    if table.user_secret is not None:
-        yield _check_user_key(table.user_secret, table.user_algorithms)
+    given = {"gateway.user_secret": table.user_secret, "gateway.user_secret_before": table.user_secret_before}
+    keys = {what: secret for what, secret in given.items() if secret is not None}
+    for what, secret in keys.items():
+        yield _check_user_key(what, secret, table.user_algorithms, alone=len(keys) == 1)
 
 
-def _check_user_key(secret: Secret, algorithms: Sequence[str]) -> Finding:
-    what = "gateway.user_secret"
-    for name in algorithms:
-        try:
-            jwt.get_algorithm_by_name(name).prepare_key(secret.reveal())
-        except (NotImplementedError, ValueError, jwt.PyJWTError):
-            return Finding(what, False, f"is no key for {name}: a public key in PEM, or a shared secret for HS256")
-    return Finding(what, True, f"checks {', '.join(algorithms)}")
+def _check_user_key(what: str, secret: Secret, algorithms: Sequence[str], *, alone: bool) -> Finding:
+    """`alone`: there is no other key, which may be of another kind."""
+    fits = [name for name in algorithms if _is_key(secret, name)]
+    wrong = [name for name in algorithms if name not in fits]
+    if wrong and (alone or not fits):
+        return Finding(what, False, f"is no key for {wrong[0]}: a public key in PEM, or a shared secret for HS256")
+    return Finding(what, True, f"checks {', '.join(fits)}")
+
+
+def _is_key(secret: Secret, algorithm: str) -> bool:
+    try:
+        jwt.get_algorithm_by_name(algorithm).prepare_key(secret.reveal())
+    except (NotImplementedError, ValueError, jwt.PyJWTError):
+        return False
+    return True
 
 
 def _check_host(settings: Settings) -> Finding:

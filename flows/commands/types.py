@@ -13,7 +13,7 @@ import typer
 
 from flows.commands.output import Output
 from flows.commands.shared import Data, Json, existing_log, named, settings_beside
-from state.model.errors import ConfigurationError
+from state.model.errors import UNDECODABLE, ConfigurationError
 
 if TYPE_CHECKING:
     from connectors.gateway.type_answers import TypeShown, TypeTried
@@ -56,7 +56,7 @@ def put_type(
     """Publish a table, which replaces the one before and the configuration file's, without a restart."""
     try:
         table = msgspec.json.decode(file.read(), type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise ConfigurationError(f"the table: {error}; write an object with the keys of [types.NAME]") from error
     with _book(data) as book:
         book.change(name, table, reason, Output(as_json), trial=trial)

@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from connectors.log.interface import Claim
+from state.model.errors import UNDECODABLE
 
 OWNER_HEADER = "owner"
 MARKER_SCHEMA = b"fence/1+json"
@@ -79,7 +80,7 @@ def read_marker(headers: RawHeaders, value: bytes | None) -> Claim | None:
     owned = parse_owner(headers[-1][1])
     try:
         processes = msgspec.json.decode(value or b"", type=_Marked).processes
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         return None
     return None if owned is None else Claim(owned.flow, owned.process, processes, owned.epoch)
 

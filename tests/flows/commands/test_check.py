@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from helpers.up import carillon
 
 from connectors.admission.options import RedisOptions
@@ -202,6 +202,21 @@ def test_what_checks_sessions_and_who_may_send_has_a_line_each(tmp_path: Path) -
     assert CANARY not in str(found)
     (tmp_path / "credentials.json").write_text("{}")
     assert not findings(Settings(data_dir=tmp_path))["development credentials"][0]
+
+
+def test_a_change_from_a_secret_to_a_key_pair_is_fine_and_a_key_of_no_algorithm_is_not(tmp_path: Path) -> None:
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem = Secret(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
+
+    def fine(before: Secret | None, *algorithms: str) -> list[bool]:
+        table = GatewayTable(user_secret=pem, user_secret_before=before, user_algorithms=algorithms)
+        found = findings(Settings(data_dir=tmp_path, gateway=table))
+        assert CANARY not in str(found)
+        return [fit for what, (fit, _) in found.items() if what.startswith("gateway.user_secret")]
+
+    assert fine(Secret(CANARY), "HS256", "ES256") == [True, True]
+    assert fine(Secret(CANARY), "ES256") == [True, False]
+    assert fine(None, "HS256", "ES256") == [False]
 
 
 def test_all_faults_of_a_configuration_are_shown_at_once(tmp_path: Path) -> None:

@@ -55,6 +55,13 @@ def test_a_type_is_tried_published_and_taken_back_and_the_audit_says_so(bench: B
     assert acts[1].after == {"table": None}
 
 
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"schema":"\xff"}', b'{"schema":' + b"[" * 60_000])
+def test_a_file_that_is_no_table_is_told_as_such(bench: Bench, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "table.json").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"the table: .*write an object"):
+        run(bench, "put", "wave", str(tmp_path / "table.json"))
+
+
 def test_what_may_not_be_published_is_told_by_its_field(bench: Bench) -> None:
     with pytest.raises(ConfigurationError, match=r"table\.channels"):
         run(bench, "put", "wave", "-", table={"channels": ["fax"]})

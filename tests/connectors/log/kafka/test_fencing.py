@@ -67,5 +67,6 @@ def test_what_has_another_form_is_none_of_ours() -> None:
     for value in (b"", b"bob", b"a/0", b"a/0:", b"a/x:1", b"/0:1", b"a/0:-1", b"\xff", "a/0:\u0661".encode()):
         assert passage.judge(value) == "foreign"
     assert passage.judge(b"a/0:4") == "void"
-    assert read_marker([("schema", b"fence/1+json"), ("owner", b"a/0:1")], b"no json") is None
+    for content in (b"no json", b'{"x":' + b"[" * 60_000, b'{"x":"\xff"}', b"\xff"):
+        assert read_marker([("schema", b"fence/1+json"), ("owner", b"a/0:1")], content) is None
     assert read_marker([("schema", b"fence/1+json"), ("other", b"a/0:1")], b'{"processes":1}') is None

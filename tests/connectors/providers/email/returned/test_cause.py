@@ -67,6 +67,9 @@ SOFT = [
     (None, "Your email to the user failed: unknown error", "other"),
     (None, "This user does not accept mail from your domain", "blocked"),
     (None, "The recipient's server could not be reached for an unknown reason", "other"),
+    (None, "550 Your account has been terminated for abuse", "sender_refused"),
+    ("5.7.1", "550 5.7.1 Your SMTP account closed", "sender_refused"),
+    (None, "550 Mailbox closed to external senders", "other"),
     ("5.0.0", "smtp; 550 refused", "policy"),
     ("5.0.0", "", "other"),
 ]  # fmt: skip
