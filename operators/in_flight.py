@@ -10,6 +10,7 @@ has become slow.
 from __future__ import annotations
 
 import math
+from statistics import median_low
 
 _LEAST = 16
 _SLOWER, _NOISE_MS = 2.0, 5
@@ -25,20 +26,21 @@ class InFlightBound:
         self.size = self._least
         """So many may be in flight."""
         self._best_ms = math.inf
-        self._answers = self._sum_ms = self._used = 0
+        self._took_ms = list[int]()
+        self._used = 0
 
     def answered(self, took_ms: int, in_flight: int) -> None:
         """An answer came so long after its request was taken up, while so many were in flight, itself included."""
-        self._answers += 1
-        self._sum_ms += took_ms
+        self._took_ms.append(took_ms)
         self._used = max(self._used, in_flight)
-        if self._answers >= self.size:
-            self._change(self._sum_ms / self._answers)
-            self._answers = self._sum_ms = self._used = 0
+        if len(self._took_ms) >= self.size:
+            self._change(median_low(self._took_ms))  # what hangs says nothing of the others
+            self._took_ms.clear()
+            self._used = 0
 
-    def _change(self, mean_ms: float) -> None:
-        self._best_ms = mean_ms if self.size == self._least else min(self._best_ms, mean_ms)
-        if mean_ms > _SLOWER * self._best_ms + _NOISE_MS:
+    def _change(self, usual_ms: int) -> None:
+        self._best_ms = usual_ms if self.size == self._least else min(self._best_ms, usual_ms)
+        if usual_ms > _SLOWER * self._best_ms + _NOISE_MS:
             self.size = max(self._least, self.size * 3 // 4)
         elif self._used >= self.size:
             self.size = min(self._most, self.size + math.ceil(self.size / 4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 import pytest
 
@@ -48,6 +49,12 @@ def test_one_slow_answer_among_many_changes_nothing() -> None:
     settled(bound, lambda _size: 60)
     bound.answered(5_000, 400)
     assert set(settled(bound, lambda _size: 60, answers=400)) == {400}
+
+
+def test_a_provider_of_which_a_few_answers_hang_gets_as_much_as_others() -> None:
+    numbers = count()
+    sizes = settled(InFlightBound(400), lambda _size: 10_000 if next(numbers) % 37 == 0 else 20)
+    assert sizes == [400] * 2_000
 
 
 def test_what_is_not_used_does_not_grow() -> None:
