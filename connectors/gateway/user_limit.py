@@ -22,7 +22,9 @@ class UserLimit:
         :raises ProblemError: 429: too many in this second.
         """
         now_ms = self._clock()
-        if abs(now_ms - self._begun) > WINDOW_MS:  # a clock may step back
+        if now_ms < self._begun:  # the clock was set back: what was counted lies in a time to come, maybe far off
+            self._windows, self._before, self._begun = {}, {}, now_ms
+        elif now_ms - self._begun > WINDOW_MS:
             self._windows, self._before, self._begun = {}, self._windows, now_ms
         window = self._windows.get(user)
         if window is None:

@@ -27,10 +27,21 @@ def test_in_no_second_more_than_the_limit_also_across_its_edge(start: int) -> No
     now = [start]
     limit = UserLimit(5, clock=lambda: now[0])
     assert granted(limit, "anne", 9) == 5
-    for step, more in ((900, 0), (99, 0), (1, 5), (999, 0), (1, 5), (5_000, 5), (-60_000, 0), (61_001, 5)):
+    for step, more in ((900, 0), (99, 0), (1, 5), (999, 0), (1, 5), (5_000, 5), (-60_000, 5), (61_001, 5)):
         now[0] += step
         assert (step, granted(limit, "anne", 9)) == (step, more)
         assert granted(limit, f"another at {now[0]}", 9) == 5
+
+
+def test_a_clock_that_is_set_back_keeps_nobody_waiting() -> None:
+    """An hour: a change every second went on to be refused until the clock was there again."""
+    now = [10**9]
+    limit = UserLimit(5, clock=lambda: now[0])
+    assert granted(limit, "anne", 3) == 3
+    now[0] -= 3_600_000
+    for _ in range(20):
+        assert granted(limit, "anne", 1) == 1
+        now[0] += 1_000
 
 
 def test_who_was_silent_is_forgotten() -> None:
