@@ -88,9 +88,7 @@ class _Book:
         """As the API shows it."""
         from connectors.gateway.type_answers import type_shown
 
-        return type_shown(
-            self.registry.profile(name), name, self.published.get(name), self._settings.types.get(name)
-        )  # fmt: skip
+        return type_shown(self.registry.profile(name), name, self.published.get(name), self._settings.types.get(name))
 
     def show(self, name: str, output: Output) -> None:
         """:raises ConfigurationError: there is no such type."""
