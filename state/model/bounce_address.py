@@ -16,7 +16,7 @@ import binascii
 import hmac
 import re
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 from typing import NamedTuple
 
 LOCAL_MAX = 24
@@ -86,4 +86,4 @@ class BounceAddresses:
 
 
 def _mac(key: bytes, body: bytes) -> bytes:
-    return hmac.new(key, _PURPOSE + body, sha256).digest()[:_MAC_BYTES]
+    return hmac.digest(key, _PURPOSE + body, "sha256")[:_MAC_BYTES]

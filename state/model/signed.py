@@ -41,12 +41,13 @@ class TokenKeys:
         self._purpose = purpose
         self._keys = {self._key_id(key): key for key in reversed(keys)}
         self._first = keys[0] if keys else None
+        self._first_id = self._key_id(keys[0]) if keys else b""
 
     def sign(self, said: Signed) -> str:
         """The token; the same for the same."""
         if self._first is None:
             raise ValueError("no key signs links")
-        head = _HEAD.pack(_VERSION, self._key_id(self._first), said.moment)
+        head = _HEAD.pack(_VERSION, self._first_id, said.moment)
         body = head + b"".join(map(_packed, said.texts))
         return _encoded(body + self._mac(self._first, body))
 
@@ -69,7 +70,7 @@ class TokenKeys:
         return sha256(self._purpose + key).digest()[:4]
 
     def _mac(self, key: bytes, body: bytes) -> bytes:
-        return hmac.new(key, self._purpose + body, sha256).digest()
+        return hmac.digest(key, self._purpose + body, "sha256")
 
 
 def _encoded(raw: bytes) -> str:

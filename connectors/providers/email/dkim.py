@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -35,6 +35,7 @@ RSA_BITS_MIN = 2048
 _LINE_CHARACTERS = 70
 _blanks = re.compile(rb"[ \t]+")
 _fold = re.compile(rb"\r\n(?=[ \t])")
+_PADDING, _HASH = PKCS1v15(), SHA256()
 SigningKey = RSAPrivateKey | Ed25519PrivateKey
 
 
@@ -63,19 +64,20 @@ class DkimSigner:
         """Headers in `rewritten` are not signed: who carries the mail puts its own in their place."""
         self._key, self._domain, self._selector = key, domain, selector
         self._signed = tuple(header for header in SIGNED if header not in rewritten)
+        self._algorithm = "ed25519-sha256" if isinstance(key, Ed25519PrivateKey) else "rsa-sha256"
 
     def sign(self, message: bytes, *, now_s: int) -> bytes:
         """The mail with its signature in front. `message` has CRLF between its lines, as `build_message` gives it."""
         head, _, body = message.partition(b"\r\n\r\n")
-        present = _relaxed_headers(head)
-        names = [name for name in self._signed for _ in range(1 + len(present.get(name.lower().encode(), ())))]
+        fields = _relaxed_headers(head)
+        names, places = _chosen(self._signed, tuple(field[: field.index(b":")] for field in fields))
         tags = _folded(
-            f"DKIM-Signature: v=1; a={self._algorithm()}; c=relaxed/relaxed; d={self._domain}; s={self._selector};"
-            f" t={now_s}; h={':'.join(names)};"
+            f"DKIM-Signature: v=1; a={self._algorithm}; c=relaxed/relaxed; d={self._domain}; s={self._selector};"
+            f" t={now_s}; h={names};"
         )
-        unsigned = tags + f"\r\n bh={_base64(sha256(_relaxed_body(body)).digest())}; b=".encode("ascii")
-        signed = [*_chosen(present, names), _relaxed_header(unsigned.replace(b"\r\n", b""))]
-        return unsigned + _wrapped(self._signature(b"\r\n".join(signed))) + b"\r\n" + message
+        unsigned = b"%b\r\n bh=%b; b=" % (tags, b64encode(sha256(_relaxed_body(body)).digest()))
+        signed = [*(fields[place] for place in places), _relaxed_header(unsigned.replace(b"\r\n", b""))]
+        return b"%b%b\r\n%b" % (unsigned, _wrapped(self._signature(b"\r\n".join(signed))), message)
 
     def dns_record(self) -> tuple[str, str]:
         """The name under which the public key must be published, and the TXT record's text."""
@@ -84,30 +86,37 @@ class DkimSigner:
             kind, raw = "ed25519", public.public_bytes(Encoding.Raw, PublicFormat.Raw)
         else:
             kind, raw = "rsa", public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return f"{self._selector}._domainkey.{self._domain}", f"v=DKIM1; k={kind}; p={_base64(raw)}"
-
-    def _algorithm(self) -> str:
-        return "ed25519-sha256" if isinstance(self._key, Ed25519PrivateKey) else "rsa-sha256"
+        return f"{self._selector}._domainkey.{self._domain}", f"v=DKIM1; k={kind}; p={b64encode(raw).decode()}"
 
     def _signature(self, text: bytes) -> bytes:
         if isinstance(self._key, Ed25519PrivateKey):
             return self._key.sign(sha256(text).digest())  # of the hash, as RFC 8463 has it
-        return self._key.sign(text, PKCS1v15(), SHA256())
+        return self._key.sign(text, _PADDING, _HASH)
 
 
-def _relaxed_headers(head: bytes) -> dict[bytes, list[bytes]]:
-    """By name in lower case; of several with one name the last is first (RFC 6376, 5.4.2)."""
-    found: dict[bytes, list[bytes]] = {}
-    for field in _fold.sub(b"", head).split(b"\r\n"):
-        relaxed = _relaxed_header(field)
-        found.setdefault(relaxed.partition(b":")[0], []).insert(0, relaxed)
-    return found
+def _relaxed_headers(head: bytes) -> list[bytes]:
+    unfolded = _fold.sub(b"", head) if b"\r\n " in head or b"\r\n\t" in head else head
+    return [_relaxed_header(field) for field in _single_blanks(unfolded).split(b"\r\n")]
+
+
+@lru_cache(maxsize=64)
+def _chosen(signed: tuple[str, ...], present: tuple[bytes, ...]) -> tuple[str, list[int]]:
+    """What `h=` says, and the places of what is signed by it; of several with one name the last is first (RFC 6376,
+    5.4.2).
+    """
+    names, places = list[str](), list[int]()
+    for header in signed:
+        name = header.lower().encode()
+        found = [place for place, other in enumerate(present) if other == name]
+        names += [header] * (1 + len(found))
+        places += reversed(found)
+    return ":".join(names), places
 
 
 def _relaxed_header(field: bytes) -> bytes:
-    """RFC 6376, 3.4.2, of a header without line ends."""
+    """RFC 6376, 3.4.2, of a header with single blanks and no line ends."""
     name, _, value = field.partition(b":")
-    return name.rstrip(b" \t").lower() + b":" + _single_blanks(value).strip(b" ")
+    return b"%b:%b" % (name.rstrip().lower(), value.strip(b" "))
 
 
 def _single_blanks(text: bytes) -> bytes:
@@ -118,14 +127,6 @@ def _relaxed_body(body: bytes) -> bytes:
     """RFC 6376, 3.4.4."""
     text = _single_blanks(body).replace(b" \r\n", b"\r\n").rstrip(b" ").rstrip(b"\r\n")
     return text + b"\r\n" if text else b""
-
-
-def _chosen(present: dict[bytes, list[bytes]], names: list[str]) -> Iterator[bytes]:
-    """The headers that are signed, in the order of `names`."""
-    left = {name: iter(fields) for name, fields in present.items()}
-    for name in names:
-        if (field := next(left.get(name.lower().encode(), iter(())), None)) is not None:
-            yield field
 
 
 @lru_cache(maxsize=64)  # the mails of a second have the same
@@ -140,10 +141,7 @@ def _folded(text: str) -> bytes:
 
 
 def _wrapped(signature: bytes) -> bytes:
-    text = _base64(signature)
-    pieces = [text[start : start + _LINE_CHARACTERS] for start in range(0, len(text), _LINE_CHARACTERS)]
-    return "".join("\r\n " + piece for piece in pieces).encode("ascii")
-
-
-def _base64(raw: bytes) -> str:
-    return b64encode(raw).decode("ascii")
+    text = b64encode(signature)
+    return b"".join(
+        b"\r\n " + text[start : start + _LINE_CHARACTERS] for start in range(0, len(text), _LINE_CHARACTERS)
+    )

@@ -22,6 +22,7 @@ from base64 import b64encode
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.utils import formatdate
+from functools import lru_cache
 
 from state.model.addresses import mailbox
 from state.model.content import EmailContent
@@ -34,9 +35,8 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 _WORD_BYTES = 42
 """UTF-8 bytes in an encoded word: with its frame it stays below the 75 characters that RFC 2047 allows."""
 _URL_LINE = 900
-_folds = re.compile(rb"\r\n (?=[^ \t\r])")
-_no_header = re.compile(rb"[^\x20-\x7e\r\n]|\r(?!\n)|(?<!\r)\n|\r\n\r\n")
-"""What no header has, nor what is between two of them."""
+_folds = re.compile(r"\r\n (?=[^ \t\r])")
+_PRINTABLE = bytes(range(0x20, 0x7F))
 
 
 class UnsafeMessageError(CarillonError):
@@ -86,17 +86,15 @@ def build_message(
 
     :raises UnsafeMessageError: an address is not plain, or something would not arrive as the header it was meant to be.
     """
-    for name, address in (("To", recipient), ("From", sender)):
-        if mailbox(address) is None or not address.isascii():
-            raise UnsafeMessageError(f"{name}: not a plain address")
+    _check_address("To", recipient)
     subject = header_text("Subject", content.subject)[:SUBJECT_MAX_CHARACTERS].rstrip()
     boundary = "=_" + hashlib.sha256(identity.encode()).hexdigest()[:40]
     headers = [
-        ("From", f"{_encoded(header_text('From', sender_name), phrase=True)} <{sender}>".strip()),
+        ("From", _from(sender_name, sender)),
         ("To", recipient),
         ("Subject", _encoded(subject)),
         ("Message-ID", identity),
-        ("Date", formatdate(date_s)),
+        ("Date", _date(int(date_s))),
         *_unsubscribe(content.unsubscribe_url),
         *([(REFERENCE_HEADER, _folded(reference))] if reference else []),
         ("MIME-Version", "1.0"),
@@ -106,6 +104,22 @@ def build_message(
     body = _parts(content, boundary.encode())
     check_headers(head, [name for name, _ in headers], subject, recipient)
     return head + b"\r\n" + body
+
+
+def _check_address(name: str, address: str) -> None:
+    if mailbox(address) is None or not address.isascii():
+        raise UnsafeMessageError(f"{name}: not a plain address")
+
+
+@lru_cache(maxsize=64)
+def _from(name: str, address: str) -> str:
+    _check_address("From", address)
+    return f"{_encoded(header_text('From', name), phrase=True)} <{address}>".strip()
+
+
+@lru_cache(maxsize=4)
+def _date(second: int) -> str:
+    return formatdate(second)
 
 
 def _unsubscribe(url: str | None) -> list[tuple[str, str]]:
@@ -155,7 +169,7 @@ def _parts(content: EmailContent, boundary: bytes) -> bytes:
 
 
 def _quoted_printable(text: str) -> bytes:
-    raw = _LINE_END.sub("\n", text).encode("utf-8", "replace")
+    raw = (_LINE_END.sub("\n", text) if "\r" in text else text).encode("utf-8", "replace")
     return binascii.b2a_qp(raw, istext=True).replace(b"\x00", b"=00").replace(b"\n", b"\r\n")
 
 
@@ -164,11 +178,15 @@ def check_headers(head: bytes, meant: list[str], subject: str, recipient: str) -
 
     :raises UnsafeMessageError: they are not the ones that were meant, or say something else.
     """
-    found = [field.partition(b": ") for field in _folds.sub(b" ", head).removesuffix(b"\r\n").split(b"\r\n")]
-    if _no_header.search(head) or [name.decode() for name, _, _ in found] != meant:
+    lines = head.count(b"\r\n")
+    if head.translate(None, _PRINTABLE) != b"\r\n" * lines or b"\r\n\r\n" in head:
         raise UnsafeMessageError("headers: not those that were meant")
-    values = {name: value.decode() for name, _, value in found}
-    if _decoded(values[b"Subject"]) != subject:
+    text = head.decode("ascii")
+    fields = (_folds.sub(" ", text) if "\r\n " in text else text).removesuffix("\r\n").split("\r\n")
+    values = {name: value for name, _, value in (field.partition(": ") for field in fields)}
+    if len(fields) != len(meant) or [*values] != meant:
+        raise UnsafeMessageError("headers: not those that were meant")
+    if _decoded(values["Subject"]) != subject:
         raise UnsafeMessageError("Subject: not what was meant")
-    if values[b"To"] != recipient:
+    if values["To"] != recipient:
         raise UnsafeMessageError("To: not who was meant")

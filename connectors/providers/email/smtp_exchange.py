@@ -65,8 +65,8 @@ class SmtpExchange(asyncio.Protocol):
     def __init__(self, transport: asyncio.Transport, *, pipelining: bool) -> None:
         """Read from now on what comes there; the server has answered everything so far."""
         self._transport, self._pipelining = transport, pipelining
-        self._buffer, self._lines = bytearray(), list[bytes]()
-        self._answers = deque[tuple[int, str]]()
+        self._buffer, self._lines = b"", list[bytes]()
+        self._answers = deque[tuple[int, bytes]]()
         self._awaited = 0
         """Answers that are still to come."""
         self._heard: asyncio.Future[None] | None = None
@@ -107,7 +107,7 @@ class SmtpExchange(asyncio.Protocol):
         self.ambiguous = self.is_open  # else nothing is written: it said good bye right behind its yes
         self._write(text, 1)
         code, said = await self._answer()
-        return SmtpAnswer("data", code, said) if code == 250 else _refusal("data", code, said)
+        return SmtpAnswer("data", code, _text(said)) if code == 250 else _refusal("data", code, said)
 
     async def reset(self) -> bool:
         """Have the server forget a mail that it refused; false: the connection is of no use any more."""
@@ -133,7 +133,7 @@ class SmtpExchange(asyncio.Protocol):
         self._awaited = answers
         self._transport.write(data)
 
-    async def _answer(self) -> tuple[int, str]:
+    async def _answer(self) -> tuple[int, bytes]:
         while not self._answers:
             if not self.is_open:
                 raise BrokenExchangeError("closed before the answer")
@@ -146,14 +146,12 @@ class SmtpExchange(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Lines come, perhaps in pieces."""
-        self._buffer += data
-        while (end := self._buffer.find(b"\n")) >= 0:
-            line = bytes(self._buffer[:end])
-            del self._buffer[: end + 1]
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
             self._lines.append(line[4:].strip())
             if line[3:4] != b"-":
-                text = b"\n".join(self._lines).decode("utf-8", "replace")
-                self._answers.append((int(line[:3]) if line[:3].isdigit() else 0, text))
+                code = int(line[:3]) if line[:3].isdigit() else 0
+                self._answers.append((code, b"\n".join(self._lines)))
                 self._lines.clear()
         too_long = len(self._buffer) + len(self._lines) + sum(map(len, self._lines)) > ANSWER_MAX_BYTES
         if too_long or len(self._answers) > self._awaited:  # unasked: a server that closes says so before
@@ -169,11 +167,15 @@ class SmtpExchange(asyncio.Protocol):
             self._heard.set_result(None)
 
 
-def _refusal(step: _Step, code: int, said: str) -> SmtpAnswer:
+def _text(said: bytes) -> str:
+    return said.decode("utf-8", "replace")
+
+
+def _refusal(step: _Step, code: int, said: bytes) -> SmtpAnswer:
     """The answer, if it is a refusal.
 
     :raises BrokenExchangeError: it is not what this command is answered with: who knows what the server heard.
     """
     if code < 400:
         raise BrokenExchangeError("an answer to something else")
-    return SmtpAnswer(step, code, said)
+    return SmtpAnswer(step, code, _text(said))
