@@ -10,7 +10,8 @@ offset of `control`: everything below is obeyed; `at` is Unix time in millisecon
 switch or door that is set is obeyed there, by `<scope>/<value>`.
 
 Scope `door` is no kill switch: it closes a sender's door at the gateways (`connectors/gateway/door.py`), and stops
-nothing that was accepted before. Scope `drain` suppresses nothing either: what is under way ends, and the rest waits
+nothing that was accepted before. Scope `key` takes back what opens the gateways to somebody: his keys, and his
+sessions at the console. Scope `drain` suppresses nothing either: what is under way ends, and the rest waits
 (`flows/steps/sending/queue.py`). Neither is what stations say there of their load (`connectors/load.py`).
 """
 
@@ -36,7 +37,7 @@ from connectors.providers.provider import PLACES
 from state.disk.files import replace_file
 from state.model.errors import MalformedRecordError
 from state.model.registry import CHANNEL_NAMES, TypeProfile
-from state.model.settings import DOOR, DRAIN, KILL, SUPPRESS_NOTHING, Kill, SwitchOn
+from state.model.settings import DOOR, DRAIN, KEY, KILL, SUPPRESS_NOTHING, Kill, SwitchOn
 from state.model.topics import CONTROL, EVENTS
 
 TOPIC = CONTROL
@@ -138,13 +139,17 @@ class KnownNames(NamedTuple):
     profile: Callable[[str], TypeProfile]
     types: Sequence[str]
     senders: Sequence[str]
+    accounts: bool = False
+    """Whether people have names that nobody here lists."""
 
     def refusal(self, scope: str, value: str | None) -> str | None:
         """Why a switch of this name would stop nothing, with the nearest names; None: it names something.
 
         Any object of an event can be a campaign.
         """
-        if value is None or scope not in ("type", "sender", "door", "channel", "drain"):
+        if value is None or scope not in ("type", "sender", "door", "key", "channel", "drain"):
+            return None
+        if scope == KEY and self.accounts:
             return None
         names: Sequence[str]
         if scope == "type":
@@ -233,6 +238,10 @@ class ControlWatcher:
     def door(self, sender: str) -> DoorChange | None:
         """How the door of a sender was set last; None: never."""
         return self._doors.get(sender)
+
+    def revoked(self, name: str) -> bool:
+        """Whether nothing opens the gateways to this sender or person."""
+        return (KEY, name) in self._on
 
     def drained(self, provider: str) -> frozenset[str]:
         """The classes of which nothing more goes to a provider for now."""

@@ -254,6 +254,9 @@ def kill_command(
     channel: Annotated[str | None, typer.Option(callback=named, help="Stop this channel.")] = None,
     campaign: Annotated[str | None, typer.Option(callback=named, help="Stop this campaign.")] = None,
     door: Annotated[str | None, typer.Option(callback=named, help="Let in no more events of this sender.")] = None,
+    key: Annotated[
+        str | None, typer.Option(callback=named, help="Take no key and no session of this sender or person.")
+    ] = None,
     drain: Annotated[
         str | None, typer.Option(callback=named, help="Let what is under way end, and hold back a class or a provider.")
     ] = None,
@@ -268,7 +271,7 @@ def kill_command(
     from state.model.settings import Kill
 
     named = {"sender": sender, "type": type_name, "channel": channel, "campaign": campaign, "door": door}
-    named["drain"] = drain
+    named |= {"key": key, "drain": drain}
     given: list[tuple[Any, str]] = [(scope, value) for scope, value in named.items() if value is not None]
     given += [("all", "")] if everything else []
     if len(given) + show != 1 or (show and lift):

@@ -111,6 +111,8 @@ class Console:
         except ProblemError as problem:
             return self._refused(problem, "/console")
         person = Principal(found.role, found.name, account=found.account)
+        if self._gateway.watcher.revoked(person.name):
+            return self._refused(ProblemError(403, "Your access was revoked. Ask an administrator."), "/console")
         await self._calls.acts.note(self._calls.acts.record(person, "sign_in", {}))
         seen = answer_page("signed_in.html", None, onward=found.onward)
         session = self._gateway.sessions.open(person)

@@ -48,11 +48,14 @@ class Sessions:
         clock: Callable[[], int],
         secure: bool,
         keys: Collection[tuple[str, Role, str]] | None,
+        revoked: Callable[[str], bool],
     ) -> None:
         """`secure`: people come by HTTPS, so the cookie is never sent otherwise. `keys`: names and roles of those who
         sign in by key, each with the key's tag, which end the sessions of all others; None: they sign in by OpenID.
+        `revoked`: whose sessions are over for now.
         """
         self._secret, self._clock, self._secure, self._keys = secret, clock, secure, keys
+        self._revoked = revoked
         self._ended: dict[str, int] = {}
         self._signed_out: dict[str, int] = {}
 
@@ -93,6 +96,8 @@ class Sessions:
 
     def _still(self, person: Principal, by: str | None, key: str | None) -> bool:
         """Whether he could sign in now as he did then."""
+        if self._revoked(person.name):
+            return False
         if self._keys is None:
             return by == "openid" and person.account is not None  # an earlier release did not keep the account
         return by == "key" and (person.name, person.role, key) in self._keys

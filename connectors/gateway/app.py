@@ -265,7 +265,8 @@ def _posts(parts: Parts, rollouts: BegunRollouts) -> Posts:
 def _ordinary(parts: Parts, inbox: ReadableInbox | None) -> calls.OrdinaryHandlers:
     options, log, rules, clock, writer = parts.options, parts.log, parts.rules, parts.clock, parts.writer
     acts = Acts(writer, log, clock=clock)
-    approvals = Approvals(acts, log, accounts=options.openid is not None)
+    accounts = options.openid is not None
+    approvals = Approvals(acts, log, accounts=accounts)
     parts.background.append(approvals.run)
     devices = Devices(rules, writer, parts.directory, devices_max=options.devices_max, clock=clock)
     preferences, limits = Preferences(rules, writer, parts.directory), LinkLimits(clock)
@@ -282,7 +283,16 @@ def _ordinary(parts: Parts, inbox: ReadableInbox | None) -> calls.OrdinaryHandle
         callbacks=Callbacks(receipt_readers(options.callbacks, clock), options, rules, writer, preferences, clock),
         preferences=preferences,
         devices=devices,
-        switches=Switches(rules, writer, parts.watcher, log, senders=options.keys, acts=acts, approvals=approvals),
+        switches=Switches(
+            rules,
+            writer,
+            parts.watcher,
+            log,
+            senders=options.keys,
+            accounts=accounts,
+            acts=acts,
+            approvals=approvals,
+        ),
         acts=acts,
         approvals=approvals,
         unsubscribe=Unsubscribe(rules, LinkKeys(options.link_keys), preferences, limits, clock=clock),

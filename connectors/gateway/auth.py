@@ -39,9 +39,17 @@ class Authenticator:
     """Recognises the holder of a credential. Its state is the configuration's; it may be used by any thread."""
 
     def __init__(
-        self, keys: Sequence[ServiceKey], users: UserTokens, *, text_errors: Callable[[str, str], Sequence[FieldError]]
+        self,
+        keys: Sequence[ServiceKey],
+        users: UserTokens,
+        *,
+        text_errors: Callable[[str, str], Sequence[FieldError]],
+        revoked: Callable[[str], bool] = lambda _name: False,
     ) -> None:
-        """`text_errors` is the rule that every identifier, so also a `sub`, must keep."""
+        """`text_errors` is the rule that every identifier, so also a `sub`, must keep; `revoked` says of whom no key is
+        taken any more.
+        """
+        self._revoked = revoked
         self._keys = {key.key_sha256: (key.key_sha256, _principal(key)) for key in keys}
         self._users, self._text_errors = users, text_errors
         self._required = ["sub", "exp"] if users.expiry_required else ["sub"]
@@ -57,7 +65,7 @@ class Authenticator:
     def _service(self, token: str) -> Principal:
         digest = hash_key(token)
         known, principal = self._keys.get(digest, ("", None))
-        if principal is None or not hmac.compare_digest(known, digest):
+        if principal is None or not hmac.compare_digest(known, digest) or self._revoked(principal.name):
             raise unauthenticated()
         return principal
 

@@ -282,8 +282,8 @@ def ops_calls(switches: Switches) -> list[Route]:
     return [
         Route(
             "setKillSwitch", "POST", "/v1/ops/kill", OPS, "Set or lift a kill switch",
-            "Decisions obey from its place in the log on, sends within seconds. Scope door closes a sender's door. "
-            "202: it would stop P0, and waits for a second person.",
+            "Decisions obey from its place in the log on, sends within seconds. Scope door closes a sender's door, "
+            "scope key revokes his keys and sessions. 202: it would stop P0, and waits for a second person.",
             switches.kill, {200: answers.SwitchStored, 202: answers.Approval}, (404, 503), body={_JSON: KillSwitch},
         ),
         Route(

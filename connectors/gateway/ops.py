@@ -46,6 +46,7 @@ class Switches:
         log: Log,
         *,
         senders: Sequence[ServiceKey],
+        accounts: bool,
         acts: Acts,
         approvals: Approvals,
     ) -> None:
@@ -53,7 +54,7 @@ class Switches:
         self._rules, self._writer, self._watcher, self._log = rules, writer, watcher, log
         self._acts, self._approvals = acts, approvals
         approvals.does("kill", self._confirmed)
-        self._senders = senders
+        self._senders, self._accounts = senders, accounts
 
     async def kill(self, request: ApiRequest) -> ApiResponse:
         """Set (`on`, the default) or lift a switch; the answer's offset is what processes report as obeyed."""
@@ -70,7 +71,8 @@ class Switches:
         body = checked_document(body, self._rules, KillSwitch)
         on = body.get("on")
         kill = Kill(body["scope"], body.get("value"), True if on is None else on, body.get("reason"), person.name)
-        known = KnownNames(self._rules.profile, self._rules.type_names(), [key.sender_id for key in self._senders])
+        senders = [key.sender_id for key in self._senders]
+        known = KnownNames(self._rules.profile, self._rules.type_names(), senders, self._accounts)
         refusal = None if body.get("force") else known.refusal(kill.scope, kill.value)
         if refusal is not None and kill.switch not in {(each.scope, each.value) for each in await self.in_force()}:
             error = FieldError("value", refusal, "name what exists, or set force for what does not exist yet")
@@ -89,7 +91,7 @@ class Switches:
         match kill.scope:
             case "type":
                 return self._rules.profile(value).klass == "P0"
-            case "sender" | "door":
+            case "sender" | "door" | "key":
                 owners = {owner for profile in self._p0_types() for owner in profile.owners}
                 return value in owners or any(key.sender_id == value and key.sends_p0() for key in self._senders)
             case "channel":

@@ -57,16 +57,18 @@ class Parts:
         secure = options.public_url.startswith("https:")
         people = {(key.sender_id, key.role, key.tag()) for key in options.keys if key.role in PEOPLE}
         keys = None if options.openid is not None else people
-        self.sessions = Sessions(secret, clock=clock, secure=secure, keys=keys)
+        self.watcher = ControlWatcher(log, process=options.process(), run_dir=options.directory / "run").start()
+        revoked = self.watcher.revoked
+        self.sessions = Sessions(secret, clock=clock, secure=secure, keys=keys, revoked=revoked)
         self.openid = None if options.openid is None else OpenId(options.openid, secret, clock=clock, secure=secure)
         self.kept = Kept(self.store, self.appender, deadline=options.cancel_deadline, clock=clock)
         self.user_limit = UserLimit(options.user_writes_per_s, clock=clock)
-        self.authenticator = Authenticator(options.keys, options.users, text_errors=rules.text_errors)
+        errors = rules.text_errors
+        self.authenticator = Authenticator(options.keys, options.users, text_errors=errors, revoked=revoked)
         self.admission = Admission(
             self.store, self.appender, log.partitions, clock=clock, kind=options.kind,
             append_deadline=options.append_deadline, pending_max=options.serving.pending_max,
         )  # fmt: skip
-        self.watcher = ControlWatcher(log, process=options.process(), run_dir=options.directory / "run").start()
         self.door = Door(log, self.watcher, {key.sender_id for key in options.keys}, kind=options.kind)
         ordinary = options.kind == "ordinary"
         self.tickets = Tickets(kept_secret(directory / "ticket.key"), clock=clock) if ordinary else None

@@ -21,7 +21,7 @@ from flows.config.access import senders_in_force
 from flows.config.settings import Settings
 from state.model.audit import AuditRecord
 from state.model.errors import ConfigurationError
-from state.model.settings import DOOR, DRAIN, Kill, SwitchOn
+from state.model.settings import DOOR, DRAIN, KEY, Kill, SwitchOn
 
 DEADLINE = timedelta(seconds=15)
 """How long the command waits for processes to obey."""
@@ -43,7 +43,8 @@ def refuse_unknown(log: Log, settings: Settings, switch: Kill) -> None:
     :raises ConfigurationError: it names nothing that exists.
     """
     registry = types_in_force(log, settings.types)
-    known = KnownNames(registry.profile, registry.names(), list(senders_in_force(settings)))
+    senders = list(senders_in_force(settings))
+    known = KnownNames(registry.profile, registry.names(), senders, settings.openid is not None)
     refusal = known.refusal(switch.scope, switch.value)
     if refusal is not None and switch.switch not in _in_force(log):
         raise ConfigurationError(
@@ -68,7 +69,7 @@ def _in_force(log: Log) -> dict[tuple[str, str], SwitchOn]:
 def _switch_line(switch: SwitchOn) -> str:
     what = "everything" if switch.scope == "all" else f"{switch.scope} {switch.value}"
     since = datetime.fromtimestamp(switch.since_ms / 1000, UTC)
-    state = {DOOR: "closed", DRAIN: "held back"}.get(switch.scope, "stopped")
+    state = {DOOR: "closed", KEY: "revoked", DRAIN: "held back"}.get(switch.scope, "stopped")
     why = "" if switch.reason is None else f": {switch.reason}"
     return f"{what} {state} since {since:%Y-%m-%dT%H:%M:%SZ}{'' if switch.by is None else f' by {switch.by}'}{why}"
 

@@ -322,7 +322,7 @@ class NewPageLink(NewOwnPageLink):
 class KillSwitch(Document):
     """What must not be sent until it is lifted."""
 
-    scope: Literal["all", "sender", "type", "channel", "campaign", "door", "drain"]
+    scope: Literal["all", "sender", "type", "channel", "campaign", "door", "key", "drain"]
     value: Annotated[Text | None, Meta(description="Which one. All scopes but `all` need it.")] = None
     on: Switch = None
     reason: Text | None = None

@@ -14,8 +14,9 @@ from state.model.topics import CONTROL, ENDPOINTS, FOLLOWS, PREFERENCES, PROFILE
 
 DOOR: Final = "door"
 DRAIN: Final = "drain"
-SUPPRESS_NOTHING: Final = frozenset((DOOR, DRAIN))
-"""Scopes that no decision knows: a closed door refuses, and a drain holds back."""
+KEY: Final = "key"
+SUPPRESS_NOTHING: Final = frozenset((DOOR, DRAIN, KEY))
+"""Scopes that no decision knows: a closed door and a revoked key refuse, and a drain holds back."""
 EXPIRED: Final = "expired"
 """No app has registered the token for long (RULES 4, "Token")."""
 
@@ -104,11 +105,11 @@ class ReadRecord(msgspec.Struct, frozen=True):
 
 
 class Kill(msgspec.Struct, frozen=True):
-    """A kill switch, set or lifted; with scope `door` the sender's door at the gateways, with scope `drain` a class or
-    a provider to which nothing more is sent for now.
+    """A kill switch, set or lifted; with scope `door` the sender's door at the gateways, with scope `key` the keys and
+    sessions of somebody, with scope `drain` a class or a provider to which nothing more is sent for now.
     """
 
-    scope: Literal["all", "sender", "type", "channel", "campaign", "door", "drain"]
+    scope: Literal["all", "sender", "type", "channel", "campaign", "door", "key", "drain"]
     value: str | None = None
     """Whom it names; of no meaning for scope `all`."""
     on: bool = True

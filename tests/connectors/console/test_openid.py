@@ -166,6 +166,23 @@ def test_a_session_that_does_not_say_whose_account_it_is_signs_in_again(console:
     assert browser.get("/console").status == 303
 
 
+def test_a_person_whose_access_is_revoked_is_outside_at_once(console: Gateway) -> None:
+    """FAULTS S06: somebody who left; no configuration names him."""
+    people = {}
+    for name in ("ada", "max"):
+        people[name], url = begun(console)
+        come_back(people[name], provider_signs_in(url, name))
+    form = {"scope": "key", "value": "ada@firm.example", "reason": "left us"}
+    page = "/console/switches"
+    assert people["max"].submit(page, page, form).headers["location"] == page
+    wait_for(lambda: people["ada"].get("/console").status == 303, seconds=5, what="her session is over")
+    again, url = begun(console)
+    status, words = come_back(again, provider_signs_in(url, "ada"))
+    assert (status, "revoked" in words) == (403, True)
+    assert people["max"].submit(page, page, {**form, "act": "lift"}).headers["location"] == page
+    wait_for(lambda: people["ada"].get("/console").status == 200, seconds=5, what="it is lifted")
+
+
 def test_a_key_opens_nothing_where_people_have_accounts(console: Gateway) -> None:
     browser = Browser(console)
     assert browser.sign_in("key-ops").status == 403

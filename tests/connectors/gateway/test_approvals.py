@@ -98,7 +98,8 @@ def test_a_stop_of_everything_waits_for_another_person(gateway: Gateway) -> None
     [
         ("type", "otp", 202), ("type", "security_alert", 202), ("type", "like", 200), ("sender", "auth", 202),
         ("sender", "all", 202), ("sender", "shop", 200), ("door", "auth", 202), ("door", "shop", 200),
-        ("channel", "sms", 202), ("channel", "webhook", 200), ("campaign", "spring", 200),
+        ("key", "auth", 202), ("key", "shop", 200), ("channel", "sms", 202), ("channel", "webhook", 200),
+        ("campaign", "spring", 200),
     ],
 )  # fmt: skip
 def test_only_what_stops_p0_waits(gateway: Gateway, scope: str, value: str, status: int) -> None:

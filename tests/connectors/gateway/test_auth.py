@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from helpers.console import Browser
 from helpers.gateway import running
+from helpers.waiting import wait_for
 
 from connectors.gateway.auth import Authenticator
 from connectors.gateway.options import UserTokens
@@ -53,6 +54,34 @@ def test_tokens_of_the_key_before_are_taken_until_it_is_taken_out() -> None:
         (UserTokens("another secret of thirty-two bytes or so", SECRET), [old]),
     ):
         assert [token for token in (old, new, *others) if taken(users, token)] == good
+
+
+def test_a_revoked_key_opens_nothing_on_any_gateway_and_its_sessions_are_over(tmp_path: Path) -> None:
+    """FAULTS S06: within five seconds, without a restart and without Redis, also at the gateway for P0."""
+    (tmp_path / "p0").mkdir()
+    revoked = {"scope": "key", "reason": "stolen"}
+    with running(tmp_path) as one, running(tmp_path / "p0", log=str(tmp_path), kind="p0") as p0:
+        browser = Browser(one)
+        browser.sign_in("key-support")
+        assert browser.get("/console").status == 200
+        keys = ((one, "key-support", "/v1/explain"), (one, "key-shop", "/v1/notifications/x"),
+                (p0, "key-shop", "/v1/notifications/x"))  # fmt: skip
+        assert 401 not in [gateway.get(path, key=key).status for gateway, key, path in keys]
+        for name in ("support", "shop"):
+            assert one.call("POST", "/v1/ops/kill", {**revoked, "value": name}, key="key-ops").status == 200
+        wait_for(
+            lambda: {gateway.get(path, key=key).status for gateway, key, path in keys} == {401},
+            seconds=5, what="no gateway takes the keys",
+        )  # fmt: skip
+        assert browser.get("/console").status == 303, "signed out"
+        assert "not known" in browser.sign_in("key-support").words
+        assert one.get("/v1/ops/kill", key="key-ops").status == 200, "others go on"
+        assert (
+            one.call("POST", "/v1/ops/kill", {**revoked, "value": "support", "on": False}, key="key-ops").status == 200
+        )
+        wait_for(lambda: one.get("/v1/explain", key="key-support").status != 401, what="it is lifted", seconds=5)
+    with running(tmp_path) as again:
+        assert again.get("/v1/notifications/x").status == 401, "also after a restart"
 
 
 def test_two_keys_of_a_sender_are_taken_and_with_one_its_sessions_end(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ def kill(data: Path, *arguments: str) -> Result:
     [
         ("--type", "lik", "nearest: like"), ("--sender", "suport", "nearest: support"), ("--channel", "psh", "push"),
         ("--drain", "apn", "nearest: apns"), ("--drain", "P9", "there are: P0, P1, P2, apns"),
+        ("--key", "op", "nearest: ops"),
         ("--door", "nobody", "there are: admin, marketing, ops, p0_producer, producer, support"),
     ],
 )  # fmt: skip
@@ -43,6 +44,7 @@ def test_what_is_in_force_is_listed(data: Path) -> None:
         ["--door", "producer"],
         ["--all", "--lift"],
         ["--drain", "P0"],
+        ["--key", "ops", "--reason", "stolen"],
         ["--drain", "apns"],
         ["--drain", "apns", "--lift"],
     ):
@@ -50,6 +52,7 @@ def test_what_is_in_force_is_listed(data: Path) -> None:
     shown = [json.loads(line) for line in kill(data, "--list", "--json").output.splitlines()]
     assert [(each["scope"], each["value"], each["reason"]) for each in shown] == [
         ("type", "like", "a loop"), ("door", "producer", None), ("drain", "P0", None),
+        ("key", "ops", "stolen"),
     ]  # fmt: skip
     assert all(each["by"] and each["since"] for each in shown)
     line = kill(data, "--list").output.splitlines()[0]
