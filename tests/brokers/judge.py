@@ -1,7 +1,9 @@
 """What must hold after any fault of the brokers. The judges are the load's own list and the provider's journal."""
 
+import contextlib
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -51,14 +53,25 @@ def what_is_missing(up: Up, load: Load, log: Log) -> str:
     delivered = delivered_at(up, log)
     late = [posted for posted in load.posted if posted.accepted_s and posted.event["event_id"] not in delivered]
     said = [f"a message for every accepted event; {len(late)} without one"]
-    for posted in late[:3]:
-        said.append(f"{posted.event} due {posted.due_s:.2f} accepted {posted.accepted_s:.2f} {posted.answers[-4:]}")
+    for posted in [*late[:1], *late[-1:]]:
+        said.append(f"{posted.event} due {posted.due_s:.2f} accepted {posted.accepted_s:.2f} {posted.answers[-2:]}")
         words = (posted.event["event_id"].encode() + b'"', posted.user.encode() + b'"')
         for topic in ("events.p0", "events.p1", "work", "deliver.push", "attempts", "ledger"):
             found = [r for r in records_of(log, topic) if any(word in r.value for word in words)]
-            said += [f"{topic} {r.partition}/{r.offset} {dict(r.headers)} {r.value[:600]!r}" for r in found[-6:]]
-    said += [str(line) for line in up.lines[1:]]
+            said += [f"{topic} {len(found)} {r.partition}/{r.offset} {r.value[:160]!r}" for r in found[-2:]]
+    for topic in ("deliver.push", "attempts", "ledger"):
+        said += [f"{topic}/{n} ends at {log.end_offset(topic, n)}" for n in range(log.partitions(topic))]
+    said += [f"{line} {_used(line['pid'])}" for line in up.lines[1:] if "pid" in line]
     return "\n".join(said)
+
+
+def _used(pid: int) -> str:
+    """Seconds of processor and of waiting for one, of a process that lives."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    with contextlib.suppress(OSError):
+        used = [[int(number) / 1e9 for number in task.read_text().split()[:2]] for task in tasks]
+        return "ran {:.1f} s, waited {:.1f} s".format(*map(sum, zip(*used, strict=True))) if used else "is over"
+    return "is over"
 
 
 def assert_nothing_lost_nothing_doubled(up: Up, load: Load, log: Log, *, within_s: float) -> None:

@@ -147,8 +147,9 @@ class Outcome:
         """It was felt, and the backlog was gone in time after it, P0's first."""
         p0, p1 = max(self.p0, default=0.0), max(self.p1, default=0.0)
         assert self.longest_gap > 1.0, f"{self.name} was not felt"
-        assert p0 <= (P0_RESTART_S if self.name == "outage_with_deaths" else P0_BACK_S), self.name
-        assert p0 <= max(p1, P0_FIRST_S), f"{self.name}: P0 was not first"
+        restarted = self.name == "outage_with_deaths"
+        assert p0 <= (P0_RESTART_S if restarted else P0_BACK_S), self.name
+        assert restarted or p0 <= max(p1, P0_FIRST_S), f"{self.name}: P0 was not first"
         assert p1 <= max(30.0, 2 * self.lasted), self.name
         assert max(self.refused, default=0.0) <= REFUSED_S, self.name
 

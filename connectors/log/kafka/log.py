@@ -22,6 +22,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -201,12 +202,18 @@ class KafkaLog:
     def reader(self, start: Mapping[tuple[str, int], int]) -> KafkaReader:
         """Assign the partitions to a consumer of their own."""
         self._check(start)
-        return KafkaReader(self.end_offsets, self._common, self._prefix, start, self._publications.below)
+        return KafkaReader(self._ask_ends, self._common, self._prefix, start, self._publications.below)
 
     def raw_reader(self, start: Mapping[tuple[str, int], int]) -> KafkaReader:
         """As `reader`; gives everything as it is stored, with what is void, the markers and the owners."""
         self._check(start)
-        return KafkaReader(self.end_offsets, self._common, self._prefix, start, None)
+        return KafkaReader(self._ask_ends, self._common, self._prefix, start, None)
+
+    def _ask_ends(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Future[Any]]:
+        """Where they end, once the brokers answer."""
+        asked = {TopicPartition(self._prefix + topic, number): _LATEST for topic, number in places}
+        answers = self._admin.list_offsets(asked, request_timeout=_ASK.total_seconds())
+        return {(each.topic.removeprefix(self._prefix), each.partition): found for each, found in answers.items()}
 
     def _check(self, places: Mapping[tuple[str, int], int]) -> None:
         for topic, number in places:

@@ -1,19 +1,24 @@
 """The Kafka log's reader: one consumer with assigned partitions, no group, no commits.
 
 Void records and markers (`connectors.log.kafka.fencing`) are not handed out: the reader moves past them.
+
+A consumer that fetches nothing any more is replaced by a new one (`connectors.log.kafka.arrivals`).
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping
 from datetime import timedelta
 from typing import Any
 
+import structlog
 from confluent_kafka import Consumer, KafkaError
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from connectors.log.interface import Headers, Record
+from connectors.log.kafka.arrivals import ArrivalWatch, AskEnds
 from connectors.log.kafka.errors import is_passing, named_errors, translated
 from connectors.log.kafka.fencing import OWNER_HEADER, FenceState, RawHeaders, read_marker
 from connectors.log.kafka.markers import Marker
@@ -25,8 +30,8 @@ _GONE = {
     KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - the public name of librdkafka's own code
 }
 _HELD_MAX = 20_000
+_logger = structlog.get_logger(__name__)
 
-EndOffsets = Callable[[Sequence[TopicPartition]], dict[TopicPartition, int]]
 MarkersBelow = Callable[[Mapping[TopicPartition, int]], dict[TopicPartition, list[Marker]]]
 """Gives the markers before these places."""
 
@@ -36,16 +41,17 @@ class KafkaReader:
 
     def __init__(
         self,
-        end_offsets: EndOffsets,
+        ask_ends: AskEnds,
         common: Mapping[str, Any],
         prefix: str,
         start: Mapping[TopicPartition, int],
         markers_below: MarkersBelow | None,
     ) -> None:
         """Begin at these places. Without `markers_below` everything is given, as it is stored."""
-        self._end_offsets, self._prefix = end_offsets, prefix
+        self._prefix = prefix
         self._sieve = None if markers_below is None else _FenceFilter(markers_below, start)
-        settings = {
+        self._watch = ArrivalWatch(ask_ends, time.monotonic())
+        self._settings: dict[str, Any] = {
             "group.id": "carillon-without-group",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
@@ -55,8 +61,9 @@ class KafkaReader:
             "queued.max.messages.kbytes": 32 << 10,
             "check.crcs": True,
             "max.poll.interval.ms": 86_400_000,  # a flow that waits for brokers to append to does not read meanwhile
+            **common,
         }
-        self._consumer = Consumer({**settings, **common})
+        self._consumer = Consumer(self._settings)
         self._position = dict(start)
         self._only_given: Record | None = None
         """What the last call gave, where it was a single record."""
@@ -137,7 +144,23 @@ class KafkaReader:
         for message in messages:
             self._accept(message)
         self._balance()
+        if not messages and self._watch.is_due(time.monotonic()):
+            self._look_for_missing()
         return bool(messages)
+
+    def _look_for_missing(self) -> None:
+        """Go on with another consumer if this one fetches nothing any more where there is something."""
+        fetched_to = {place: self._fetched_to(place) for place in self._position if place not in self._paused}
+        if stuck := self._watch.stuck(fetched_to, time.monotonic()):
+            _logger.warning("reader_was_stuck", partitions=sorted(f"{topic}/{number}" for topic, number in stuck))
+            threading.Thread(target=self._consumer.close, name="stuck-reader", daemon=True).start()  # it may hang, too
+            self._consumer = Consumer(self._settings)
+            self._assign()
+
+    def _fetched_to(self, place: TopicPartition) -> int:
+        """The offset behind all of a partition that has come."""
+        held = self._held.get(place)
+        return held[-1].offset + 1 if held else max(self._position[place], self._skipped.get(place, 0))
 
     def _accept(self, message: Any) -> None:
         place = (message.topic().removeprefix(self._prefix), message.partition())
