@@ -8,10 +8,13 @@ Push and mail: the deliver flow as a process pinned to one core, nginx or smtp-s
 log, one record each; every send has its intent and answer in `attempts` and its record on the ledger when the clock
 stops. `cpu_us` is what the deliver process itself spent per send, all its threads together. Where a server is not
 installed, the sandbox takes its place, which is Python and slower than what is measured. Signed: the same mails with a
-link to unsubscribe and a DKIM signature by an RSA key of 2048 bits.
+link to unsubscribe and a DKIM signature by an RSA key of 2048 bits. What such a signature costs by itself is measured
+right behind, here (`rsa_us`) and by `openssl speed` (`openssl_us`), and which share of the whole it is.
 """
 
 import json
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +22,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bench.figures import record
@@ -122,15 +127,36 @@ def measure(log: EmbeddedLog, channel: str, count: int, pid: int, *, signed: boo
         told += count_deliveries(ledger.poll(10_000, timedelta(seconds=30)))
     seconds, spent = time.perf_counter() - began, cpu_seconds(pid) - cpu
     done = count - first
+    cpu_us = round(spent / done * 1e6, 1)
+    beside = signatures(cpu_us) if signed else {}
     mails = "mails_signed_per_core" if signed else "mails_per_core"
     figure = "push_sends_per_core" if channel == "push" else mails
     dress = "DKIM by RSA of 2048 bits, with a link" if signed else "unsigned"
     work = f"over HTTP/2 to {taker}" if channel == "push" else f"over SMTP to {taker}, {dress}, two parts"
     record(
         "delivery", figure, done / seconds, "sends/s", work=f"{work}; intents, answers and ledger durable", n=done,
-        seconds=seconds, peak_rss_mb=peak_rss_mb(pid), cpu_us=round(spent / done * 1e6, 1),
+        seconds=seconds, peak_rss_mb=peak_rss_mb(pid), cpu_us=cpu_us, **beside,
     )  # fmt: skip
     ledger.close()
+
+
+def signatures(cpu_us: float) -> dict[str, Any]:
+    """What a bare signature costs now, and its share of a signed mail."""
+    key, text = generate_private_key(public_exponent=65537, key_size=2048), bytes(500)
+    costs = []
+    for _ in range(5):
+        began = time.process_time()
+        for _ in range(200):
+            key.sign(text, PKCS1v15(), SHA256())
+        costs.append((time.process_time() - began) / 200 * 1e6)
+    beside = {"rsa_us": round(min(costs), 1), "rsa_share": round(min(costs) / cpu_us, 2)}
+    if shutil.which("openssl") is None:
+        return beside
+    said = subprocess.run(
+        ["openssl", "speed", "-mr", "-seconds", "1", "rsa2048"], capture_output=True, text=True, check=True
+    )
+    per_second = float(said.stdout.partition("+F2:")[2].split(":")[2])  # number:bits:signatures:verifications
+    return {**beside, "openssl_us": round(1e6 / per_second, 1)}
 
 
 def count_deliveries(records: list[Any]) -> int:

@@ -22,7 +22,7 @@ from connectors.providers.email.mail import build_mail, dkim_signer
 from connectors.providers.email.message import UnsafeMessageError, message_id
 from connectors.providers.email.options import SmtpOptions
 from connectors.providers.email.returned.cause import find_cause
-from connectors.providers.email.smtp_exchange import BrokenExchangeError, SmtpExchange, commands_of, mail_data
+from connectors.providers.email.smtp_exchange import BrokenExchangeError, SmtpEnvelope, SmtpExchange, mail_data
 from connectors.providers.receipts import reference_of
 from state.model.addresses import mailbox
 from state.model.bounce_address import BounceAddresses
@@ -152,11 +152,13 @@ class SmtpChannel:
                 request = build_request(
                     delivery, self.options, date_s=now_s, signer=signer, bounces=bounces, reference=reference
                 )
-                commands, text = commands_of(request.sender, request.recipient), mail_data(request.message)
+                name = delivery.provider_id.strip("<>")
+                envelope = SmtpEnvelope(request.sender, request.recipient, name).check()
+                text = mail_data(request.message)
         except UnsafeMessageError as error:
             return Rejected(str(error))
         async with self._permits:
-            return await self._deliver(commands, text, delivery)
+            return await self._deliver(envelope, text, delivery)
 
     async def close(self) -> None:
         """See `Channel.close`."""
@@ -164,7 +166,7 @@ class SmtpChannel:
         while self._idle:
             self._idle.pop()[0].close()
 
-    async def _deliver(self, commands: list[bytes], text: bytes, delivery: Delivery) -> Result:
+    async def _deliver(self, envelope: SmtpEnvelope, text: bytes, delivery: Delivery) -> Result:
         try:
             exchange = await self._take()
         except aiosmtplib.SMTPResponseException as error:
@@ -173,7 +175,7 @@ class SmtpChannel:
             return Failed("no connection")
         try:
             async with asyncio.timeout(self.options.timeout.total_seconds()):
-                answer = await exchange.hand_over(commands, text)
+                answer = await exchange.hand_over(envelope, text)
         except (BrokenExchangeError, TimeoutError):
             exchange.close()
             return Failed(f"connection lost at {exchange.step}", ambiguous=exchange.ambiguous)
@@ -234,4 +236,5 @@ async def _reset(exchange: SmtpExchange) -> bool:
 def _exchange(opened: aiosmtplib.SMTP) -> SmtpExchange:
     """From now on the connection is its own: the library hears nothing of it any more."""
     transport = cast(asyncio.Transport, opened.transport)
-    return SmtpExchange(transport, pipelining=opened.supports_extension("pipelining"))
+    offers = opened.supports_extension
+    return SmtpExchange(transport, pipelining=offers("pipelining"), dsn=offers("dsn"))

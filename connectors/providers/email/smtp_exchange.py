@@ -2,7 +2,8 @@
 
 Where the server offers PIPELINING (RFC 2920), MAIL, RCPT and DATA go out in one write: one wait for the server before
 the text and one behind it, in place of four. No text is written before the server asked for it, so until then it was
-certainly not taken.
+certainly not taken. Where it offers DSN (RFC 3461), it is told what a report must say: which mail it was and to whom we
+sent it, wherever it was passed on to, with the mail's fields and without its text.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 from state.model.errors import CarillonError
 
@@ -21,6 +21,7 @@ ANSWER_MAX_BYTES = 32_768
 _REST_S = 2
 """For what follows a refusal: who says no more of it has refused all the same."""
 _NO_ADDRESS = re.compile(r"[\x00-\x20\x7f<>]")
+_ENVELOPE_ID_MAX = 100
 _EMPTY = b".\r\n"
 _Step = Literal["mail", "rcpt", "data"]
 _STEPS: tuple[_Step, ...] = ("mail", "rcpt", "data")
@@ -38,14 +39,33 @@ class BrokenExchangeError(CarillonError):
     """The connection ended, or the server said what nobody can understand."""
 
 
-def commands_of(sender: str, recipient: str) -> list[bytes]:
-    """What comes before the text of a mail.
+class SmtpEnvelope(NamedTuple):
+    """Who sends to whom, and what a report of it calls the mail: plain characters without `<` and `>`."""
 
-    :raises ValueError: an address would be more than one.
-    """
-    if _NO_ADDRESS.search(sender + recipient):
-        raise ValueError("not a plain address")
-    return [f"MAIL FROM:<{sender}>\r\n".encode("ascii"), f"RCPT TO:<{recipient}>\r\n".encode("ascii"), b"DATA\r\n"]
+    sender: str
+    recipient: str
+    name: str
+
+    def check(self) -> Self:
+        """Itself.
+
+        :raises ValueError: an address would be more than one.
+        """
+        if _NO_ADDRESS.search("".join(self)):
+            raise ValueError("not a plain address")
+        return self
+
+    def commands(self, *, dsn: bool) -> list[bytes]:
+        """What comes before the text of a mail."""
+        mail, rcpt = f"MAIL FROM:<{self.sender}>", f"RCPT TO:<{self.recipient}>"
+        if dsn:
+            mail += f" RET=HDRS ENVID={_xtext(self.name[:_ENVELOPE_ID_MAX])}"
+            rcpt += f" NOTIFY=FAILURE,DELAY ORCPT=rfc822;{_xtext(self.recipient)}"
+        return [f"{mail}\r\n".encode("ascii"), f"{rcpt}\r\n".encode("ascii"), b"DATA\r\n"]
+
+
+def _xtext(text: str) -> str:
+    return text.replace("+", "+2B").replace("=", "+3D")
 
 
 def mail_data(message: bytes) -> bytes:
@@ -62,9 +82,9 @@ def mail_data(message: bytes) -> bytes:
 class SmtpExchange(asyncio.Protocol):
     """One mail at a time; `step` and `ambiguous` say how far the last one came."""
 
-    def __init__(self, transport: asyncio.Transport, *, pipelining: bool) -> None:
+    def __init__(self, transport: asyncio.Transport, *, pipelining: bool, dsn: bool) -> None:
         """Read from now on what comes there; the server has answered everything so far."""
-        self._transport, self._pipelining = transport, pipelining
+        self._transport, self._pipelining, self._dsn = transport, pipelining, dsn
         self._buffer, self._lines = b"", list[bytes]()
         self._answers = deque[tuple[int, bytes]]()
         self._awaited = 0
@@ -84,12 +104,13 @@ class SmtpExchange(asyncio.Protocol):
         """End it."""
         self._transport.close()
 
-    async def hand_over(self, commands: Sequence[bytes], text: bytes) -> SmtpAnswer:
-        """One mail, by `commands_of` and `mail_data`.
+    async def hand_over(self, envelope: SmtpEnvelope, text: bytes) -> SmtpAnswer:
+        """One mail, with a text by `mail_data`.
 
         :raises BrokenExchangeError: no answer decides; the connection is of no use any more.
         """
         self.step, self.ambiguous = "mail", False
+        commands = envelope.commands(dsn=self._dsn)
         if self._pipelining:
             self._write(b"".join(commands), len(commands))
         for number, step in enumerate(_STEPS):

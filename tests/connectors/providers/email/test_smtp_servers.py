@@ -17,7 +17,7 @@ from helpers.deliveries import PUSH
 from connectors.providers.channel import Failed, Rejected, Result, Sent
 from connectors.providers.email.options import SmtpOptions
 from connectors.providers.email.smtp import SmtpChannel
-from connectors.providers.email.smtp_exchange import commands_of, mail_data
+from connectors.providers.email.smtp_exchange import SmtpEnvelope, mail_data
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from state.model.content import EmailContent
 
@@ -187,11 +187,34 @@ def test_a_text_with_other_line_ends_is_refused(mail: bytes) -> None:
         mail_data(mail)
 
 
+@pytest.mark.parametrize(
+    ("offers", "asked"),
+    [
+        ("", ["MAIL FROM:<we@ours.example>", "RCPT TO:<a+b=c@example.com>"]),
+        (
+            "250-hi\r\n250 DSN",
+            [
+                "MAIL FROM:<we@ours.example> RET=HDRS ENVID=1+3D2@ours.example",
+                "RCPT TO:<a+b=c@example.com> NOTIFY=FAILURE,DELAY ORCPT=rfc822;a+2Bb+3Dc@example.com",
+            ],
+        ),
+    ],
+)
+def test_a_server_that_reports_is_told_which_mail_it_is_and_to_whom_we_sent_it(offers: str, asked: list[str]) -> None:
+    async def run() -> list[str]:
+        async with talking({"EHLO": offers or "250 hi"}) as (peer, channel):
+            mail = replace(MAIL, address="a+b=c@example.com", provider_id="<1=2@ours.example>")
+            assert isinstance(await channel.send(mail), Sent)
+            return [line for line in peer.read if line[:4] in ("MAIL", "RCPT")]
+
+    assert asyncio.run(run()) == asked
+
+
 @pytest.mark.parametrize("address", ["a@b>\r\nRCPT TO:<c@d", "a@b> SIZE=1", "a b@c", "<a@b"])
 def test_an_address_is_no_second_command(address: str) -> None:
-    for addresses in ((address, "a@b"), ("a@b", address)):
+    for envelope in ((address, "a@b", ""), ("a@b", address, ""), ("a@b", "a@b", address)):
         with pytest.raises(ValueError, match="address"):
-            commands_of(*addresses)
+            SmtpEnvelope(*envelope).check()
 
 
 def test_every_try_bears_the_same_message_id_and_a_kept_connection_is_clean(greets: dict[str, str]) -> None:
