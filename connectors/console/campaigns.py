@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import io
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from msgspec.structs import replace
-
-from connectors.console.pages import Visit, answer_page, link, redirect
+from connectors.console.pages import HEADERS, Visit, answer_page, link, redirect
+from connectors.console.searching import zone_of
 from connectors.gateway.campaign_answers import campaign_shown
 from connectors.gateway.campaigns import CampaignCalls, form_of_file, stages_of, start_of
 from connectors.gateway.http import ApiResponse
 from connectors.gateway.problems import ProblemError
+from state.model.zones import is_local_time, local_ms
 
 CAMPAIGNS = "/console/campaigns"
-NEW, AUDIENCE, SLOT, TEST = (f"{CAMPAIGNS}/{what}" for what in ("new", "audience", "slot", "test"))
+NEW, EDIT, AUDIENCE, BAD_ROWS, SLOT, TEST = (
+    f"{CAMPAIGNS}/{what}" for what in ("new", "edit", "audience", "bad-rows", "slot", "test")
+)
+_WORDS = ("title", "body")
 _VERBS = ("approve", "start", "throttle", "pause", "resume", "cancel", "advance")
 
 
@@ -37,10 +43,19 @@ class CampaignPages:
 
     async def create(self, visit: Visit) -> ApiResponse:
         """A new one, of what a form says."""
-        payload = {field: text for field in ("title", "body") if (text := visit.form.get(field, "").strip())}
-        content = {"name": visit.form.get("name", "").strip(), "type": visit.form.get("type", ""), "payload": payload}
+        name, kind = visit.form.get("name", "").strip(), visit.form.get("type", "")
+        content = {"name": name, "type": kind, "payload": _words(visit.form)}
         made = await self._calls.make(visit.session.person, content)
         return redirect(link(CAMPAIGNS, name=made.name))
+
+    async def edit(self, visit: Visit) -> ApiResponse:
+        """Other words; whatever else it says stays."""
+        name = visit.form.get("name", "")
+        text = (await self._calls.one(name)).text
+        others = {field: value for field, value in text.payload.items() if field not in _WORDS}
+        content = {"type": text.type, "payload": others | _words(visit.form), "slot": text.slot}
+        await self._calls.change(visit.session.person, name, content, _revision(visit))
+        return redirect(link(CAMPAIGNS, name=name))
 
     async def put_audience(self, visit: Visit) -> ApiResponse:
         """The file of its recipients."""
@@ -53,12 +68,19 @@ class CampaignPages:
         await self._calls.store(visit.session.person, name, file, form, _revision(visit), stages)
         return redirect(link(CAMPAIGNS, name=name))
 
+    async def bad_rows(self, visit: Visit) -> ApiResponse:
+        """A file of the rows that were left out."""
+        file = io.StringIO()
+        csv.writer(file).writerows([("row", "problem"), *await self._calls.left_out(visit.query.get("name", ""))])
+        saved = ("content-disposition", 'attachment; filename="bad-rows.csv"')
+        return ApiResponse(200, file.getvalue().encode(), (*HEADERS, saved), "text/csv; charset=utf-8")
+
     async def act(self, visit: Visit) -> ApiResponse:
         """What a form asks for, on what its page showed."""
         name, verb = visit.form.get("name", ""), visit.form.get("act", "")
         if verb not in _VERBS:
             raise ProblemError(400, "The form does not say what to do.")
-        given = _given(verb, visit.form.get("value", "").strip(), visit.form.get("hold", "").strip())
+        given = _given(verb, visit.form)
         await self._calls.act(visit.session.person, name, verb, revision=_revision(visit), **given)
         return redirect(link(CAMPAIGNS, name=name))
 
@@ -71,8 +93,9 @@ class CampaignPages:
     async def change_slot(self, visit: Visit) -> ApiResponse:
         """Ask for a dedicated slot, or give it up."""
         name = visit.form.get("name", "")
-        text = replace((await self._calls.one(name)).text, slot=visit.form.get("slot") == "on")
-        await self._calls.act(visit.session.person, name, "edit", revision=_revision(visit), text=text)
+        text, wanted = (await self._calls.one(name)).text, visit.form.get("slot") == "on"
+        content = {"type": text.type, "payload": text.payload, "slot": wanted}
+        await self._calls.change(visit.session.person, name, content, _revision(visit))
         return redirect(link(CAMPAIGNS, name=name))
 
 
@@ -82,12 +105,29 @@ def _revision(visit: Visit) -> int:
     return int(revision) if revision.isascii() and revision.isdigit() and len(revision) < 16 else 0
 
 
-def _given(verb: str, value: str, hold: str) -> dict[str, Any]:
+def _words(form: Mapping[str, str]) -> dict[str, str]:
+    """What is written for its readers; an empty field is none."""
+    return {field: text for field in _WORDS if (text := form.get(field, "").strip())}
+
+
+def _given(verb: str, form: Mapping[str, str]) -> dict[str, Any]:
     """:raises ProblemError: 400."""
+    value, hold = form.get("value", "").strip(), form.get("hold", "").strip()
     if verb == "start":
         minutes = {"hold_minutes": _number(hold, 10_080, "The hold")} if hold else {}
-        return start_of(minutes | ({"local": value[:16]} if value else {}))
+        return start_of(minutes | _begin(form, value[:16]))
     return {"per_second": _number(value, 100_000, "The throttle")} if verb == "throttle" else {}
+
+
+def _begin(form: Mapping[str, str], value: str) -> dict[str, Any]:
+    """Now, at a time on each recipient's clock, or at one moment for all.
+
+    :raises ProblemError: 400.
+    """
+    if not value or form.get("clock") != "one" or not is_local_time(value):
+        return {"local": value} if value else {}
+    zone = zone_of({"zone": given} if (given := form.get("zone", "").strip()) else {})
+    return {"at": local_ms(datetime.fromisoformat(value), zone)}
 
 
 def _number(text: str, most: int, what: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from connectors.console.campaigns import AUDIENCE, CAMPAIGNS, NEW, SLOT, TEST, CampaignPages
+from connectors.console.campaigns import AUDIENCE, BAD_ROWS, CAMPAIGNS, EDIT, NEW, SLOT, TEST, CampaignPages
 from connectors.console.handlers import Console, ConsoleParts
 from connectors.console.openid import CALLBACK, START
 from connectors.console.pages import Gatekeeper, Page, starting_page, static_file
@@ -35,10 +35,12 @@ def console_pages(console: Console, marketing: CampaignPages, types: TypePages, 
         Page("consoleAudit", "GET", "/console/audit", _OPS, console.audit, "Audit"),
         Page("consoleExplain", "GET", "/console/explain", _SUPPORT, console.explain),
         Page("consoleNowStream", "GET", "/console/now/stream", _ALL, console.now_stream),
+        Page("consoleBadRows", "GET", BAD_ROWS, MARKETING, marketing.bad_rows),
         Page("consoleActOnCampaign", "POST", CAMPAIGNS, MARKETING, marketing.act),
         Page("consoleCampaignSlot", "POST", SLOT, MARKETING, marketing.change_slot),
         Page("consoleTestCampaign", "POST", TEST, MARKETING, marketing.test),
         Page("consoleCreateCampaign", "POST", NEW, MARKETING, marketing.create),
+        Page("consoleEditCampaign", "POST", EDIT, MARKETING, marketing.edit),
         Page("consolePutAudience", "POST", AUDIENCE, MARKETING, marketing.put_audience, takes_file=True),
         Page("consoleChangeLimit", "POST", "/console/senders", _ALL, console.change_limit),
         Page("consoleActOnType", "POST", TYPES, _OPS, types.act),

@@ -113,6 +113,14 @@ class CampaignCalls:
         body = await sent_document(request, self._rules, CampaignContent)
         return await self._acted(request, "edit", body, text=self._text(body))
 
+    async def change(self, person: Principal, name: str, content: Any, revision: int) -> Campaign:
+        """The same, as a person saw the campaign.
+
+        :raises ProblemError: 400; 404; 409 with the reason why it does not count; 503.
+        """
+        text = self._text(checked_document(content, self._rules, CampaignContent))
+        return await self.act(person, name, "edit", revision=revision, text=text)
+
     async def approve(self, request: ApiRequest) -> ApiResponse:
         """By another person than who changed it last."""
         return await self._acted(request, "approve", await sent_document(request, self._rules, CampaignApproval))
@@ -184,10 +192,17 @@ class CampaignCalls:
 
     async def bad_rows(self, request: ApiRequest) -> ApiResponse:
         """Which rows of the file were left out, one a line."""
-        campaign = await self.one(request.parameters["name"])
-        rows = await on_log(lambda: self._desk.bad_rows(campaign))
+        rows = await self.left_out(request.parameters["name"])
         lines = msgspec.json.Encoder().encode_lines([answers.BadRow(row, problem) for row, problem in rows])
         return ApiResponse(200, lines, (), "application/x-ndjson")
+
+    async def left_out(self, name: str) -> Sequence[tuple[int, str]]:
+        """Where these rows are, and what is wrong with each.
+
+        :raises ProblemError: 404; 503.
+        """
+        campaign = await self.one(name)
+        return await on_log(lambda: self._desk.bad_rows(campaign))
 
     async def report(self, request: ApiRequest) -> ApiResponse:
         """What became of it."""

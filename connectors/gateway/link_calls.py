@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from connectors.gateway import schemas
+from connectors.gateway.pages.starting import wait_page
 from connectors.gateway.preferences_page import PreferencesPage
 from connectors.gateway.routes import Callers, Route
 from connectors.gateway.unsubscribe import Unsubscribe
@@ -11,6 +14,7 @@ from connectors.gateway.unsubscribe import Unsubscribe
 def link_calls(unsubscribe: Unsubscribe, preferences: PreferencesPage) -> list[Route]:
     """What anyone may call who holds a link; they answer with a page for people."""
     path, page = "/v1/unsubscribe/{token}", {200: None, 404: None}
+    form_did_nothing = partial(wait_page, again=False)
     own_path = "/preferences/{token}"
     return [
         Route(
@@ -22,23 +26,23 @@ def link_calls(unsubscribe: Unsubscribe, preferences: PreferencesPage) -> list[R
             "postUnsubscribe", "POST", path, Callers.PUBLIC, "Unsubscribe by a link in a mail (RFC 8058)",
             "What the link names is merged into `unsubscribed` of its user's preferences. Again, it changes nothing.",
             unsubscribe.act, page, (429, 503), body=schemas.ONE_CLICK_BODIES, body_required=False,
-            needs_directory=True,
+            needs_directory=True, meanwhile=form_did_nothing,
         ),
         Route(
             "postLess", "POST", f"{path}/less", Callers.PUBLIC, "Choose less by a link in a mail",
             "Some types of the link's categories less or not at all, fewer a day. Nothing ever becomes more.",
-            unsubscribe.less, page, (429,), body=schemas.PAGE_FORM, needs_directory=True,
+            unsubscribe.less, page, (429,), body=schemas.PAGE_FORM, needs_directory=True, meanwhile=form_did_nothing,
         ),
         Route(
             "getPreferencesPage", "GET", own_path, Callers.PUBLIC, "Show a user's preferences to people",
             "A page with a form. 404: no link of ours, or its time is over.",
-            preferences.show, page, (429,), needs_directory=True,
+            preferences.show, page, (429,), needs_directory=True, meanwhile=partial(wait_page, again=True),
         ),
         Route(
             "postPreferencesPage", "POST", own_path, Callers.PUBLIC, "Store what a person chose on the page",
             "What differs is merged into the preferences. 412: they changed since; nothing is stored.",
             preferences.act, {200: None, 400: None, 404: None, 412: None, 503: None}, (429,), body=schemas.PAGE_FORM,
-            needs_directory=True,
+            needs_directory=True, meanwhile=form_did_nothing,
         ),
         Route(
             "getZoneScript", "GET", "/preferences/zone.js", Callers.PUBLIC, "A part of that page",

@@ -37,7 +37,7 @@ def page_headers(style: str, *, script: bool = False) -> tuple[tuple[str, str], 
 
 @cache
 def _environment() -> Environment:
-    names = ("docs.html", "preferences.html", "unsubscribe.html")
+    names = ("docs.html", "preferences.html", "starting.html", "unsubscribe.html")
     return Environment(
         loader=DictLoader({name: file_text(name) for name in names}), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,

@@ -36,6 +36,10 @@ class PageWords:
         """A sentence of the page behind a link to unsubscribe."""
         return self._tables["unsubscribe"][key].format(**values)
 
+    def starting(self, key: str) -> str:
+        """A sentence of the page that is there while a gateway starts."""
+        return self._tables["starting"][key]
+
     def error(self, kind: str) -> str:
         """What is wrong with a field, and what to do."""
         return self._tables["errors"][kind]

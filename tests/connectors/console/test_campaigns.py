@@ -85,6 +85,45 @@ def test_a_form_sends_a_test(told: Gateway) -> None:
     assert [act["by"] for act in noted] == ["marketing"]
 
 
+def test_words_are_changed_and_approvals_are_void_and_what_else_it_says_stays(told: Gateway) -> None:
+    page = prepare(told, "worded")
+    ann, bob = signed_in(told, "key-marketing"), signed_in(told, "key-admin")
+    assert act(bob, page, "worded", "approve", state(told, "worded")[2]) == 303
+    form = {"name": "worded", "title": " Sale ", "body": "", "revision": str(state(told, "worded")[2])}
+    assert ann.submit(page, f"{PAGE}/edit", form | {"revision": "1"}).status == 409, "what she has not seen"
+    assert ann.submit(page, f"{PAGE}/edit", form).status == 303
+    assert state(told, "worded")[1] == []
+    payload = told.get("/v1/campaigns/worded", key="key-marketing").json["payload"]
+    assert payload == {"headline": "<b>Sale</b>", "title": "Sale"}
+
+
+def test_rows_that_were_left_out_are_a_file(told: Gateway) -> None:
+    page = prepare(told, "rows")
+    ann = signed_in(told, "key-marketing")
+    assert "which, and why" not in ann.get(page).words
+    assert upload(ann, page, "rows", b"user,timezone\nann,\n,\nbob,Mars/Base\n") == 303
+    assert f"{PAGE}/bad-rows?name=rows" in ann.get(page).text
+    seen = ann.get(f"{PAGE}/bad-rows?name=rows")
+    assert "attachment" in seen.headers["content-disposition"]
+    assert [line.partition(",")[0] for line in seen.text.splitlines()] == ["row", "3", "4"]
+    assert "timezone: is no IANA zone" in seen.text
+    assert ann.get(f"{PAGE}/bad-rows?name=never").status == 404
+
+
+def test_it_goes_at_one_moment_for_all_if_the_form_says_so(told: Gateway) -> None:
+    page = prepare(told, "moment")
+    ann, bob = signed_in(told, "key-marketing"), signed_in(told, "key-admin")
+    assert act(ann, page, "moment", "throttle", state(told, "moment")[2], "7") == 303, "also before it goes"
+    assert act(bob, page, "moment", "approve", state(told, "moment")[2]) == 303
+    form = {"name": "moment", "act": "start", "value": "2030-12-01T09:00", "clock": "one", "zone": "Mars/Base"}
+    form["revision"] = str(state(told, "moment")[2])
+    assert ann.submit(page, PAGE, form).status == 400
+    assert ann.submit(page, PAGE, form | {"zone": "Europe/Paris", "value": "soon"}).status == 400
+    assert ann.submit(page, PAGE, form | {"zone": "Europe/Paris"}).status == 303
+    assert "It goes at 2030-12-01 08:00:00 UTC" in ann.get(page).words
+    assert told.get("/v1/campaigns/moment", key="key-marketing").json["start_local"] is None
+
+
 @pytest.mark.parametrize(
     ("verb", "value"),
     [("throttle", "0"), ("throttle", "00000000150"), ("throttle", "many"), ("start", "soon"), ("burn", "")],

@@ -34,6 +34,7 @@ PAGES = {
     "/console/templates": {"marketing", "admin"},
     "/console/templates?type=like&locale=pt": {"marketing", "admin"},
     "/console/campaigns": {"marketing", "admin"},
+    "/console/campaigns/bad-rows?name=sale": {"marketing", "admin"},
     "/console/letters": {"ops", "admin"},
     "/console/switches": {"ops", "admin"},
     "/console/approvals": {"ops", "admin"},
@@ -42,6 +43,7 @@ PAGES = {
 FORMS = {
     "/console/templates": {"marketing", "admin"},
     "/console/campaigns": {"marketing", "admin"},
+    "/console/campaigns/edit": {"marketing", "admin"},
     "/console/campaigns/new": {"marketing", "admin"},
     "/console/campaigns/audience": {"marketing", "admin"},
     "/console/campaigns/slot": {"marketing", "admin"},
@@ -59,6 +61,8 @@ FORMS = {
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with running(tmp_path_factory.mktemp("console")) as gateway:
         gateway.log.append(healthy())
+        campaign = {"name": "sale", "type": "newsletter"}
+        assert gateway.call("POST", "/v1/campaigns", campaign, key="key-marketing").status == 201
         yield gateway
 
 
@@ -231,6 +235,11 @@ def test_an_event_is_shown_from_its_recipients_to_deliveries(console: Gateway) -
     assert "1 FELL_BACK channel_down" in seen.words
     assert "1 INBOX" in seen.words
     assert MIA not in seen.words, "whose it is needs a reason, on another page"
+    told = signed_in(console, "ops").get("/console/events?event=e2").words
+    assert "accepted 1970-01-01 00:00:02, decided 0 ms later" in told
+    assert "apns, 1970-01-01 00:00:02: 200" in told, "every try and its answer"
+    assert "It went on by sms." in told
+    assert MIA not in told
     found = signed_in(console, "ops").get("/console/events?event=e3&outcome=SUPPRESSED").words
     assert "muted" in found
     assert "EMITTED" not in signed_in(console, "ops").get("/console/events?event=e2&outcome=INBOX").words
