@@ -114,7 +114,7 @@ class CampaignDesk:
         done = self._book.refusals
         refusal = done[act.id] if act.id in done else self._book.refusal(act)
         if refusal is None and act.id not in done:
-            self._log.append([self._chain.record(_noted(actor, act)), *before, act_record(act)])
+            self._log.append([self._chain.record(_noted(actor, act, known)), *before, act_record(act)])
             self._read()
             refusal = self._book.refusals[act.id]
         if refusal is not None:
@@ -134,8 +134,8 @@ class CampaignDesk:
         return self._test(actor, name, campaign.text, users, seen, generation)
 
     def test_text(self, actor: Actor, text: CampaignText, user: str, *, approved: int | None = None) -> str:
-        """Send a draft of texts to this user alone; the event's id. `approved`: when it was proposed that another
-        person has confirmed; of one proposal it is sent once. Raises as `test`.
+        """Send a draft of texts to this user alone; the event's id. `approved`: the number of the proposal that another
+        person has confirmed; of one it is sent once. Raises as `test`.
         """
         if approved is None:
             return self._test(actor, TEXTS, text, [user], 0, self.next_generation())
@@ -201,7 +201,7 @@ def act_record(act: CampaignAct) -> NewRecord:
     return NewRecord(*PLACE, key, CAMPAIGN_ACT.encode(act), CAMPAIGN_ACT.headers)
 
 
-def _noted(actor: Actor, act: CampaignAct) -> AuditRecord:
+def _noted(actor: Actor, act: CampaignAct, known: Campaign | None) -> AuditRecord:
     """What the audit says: no content."""
     if act.text is not None and act.text.draft is not None:
         return _text_noted(actor, act, act.text.type, act.text.draft)
@@ -219,7 +219,13 @@ def _noted(actor: Actor, act: CampaignAct) -> AuditRecord:
     about = {"campaign" if event_id == act.campaign else "event": event_id, "verb": act.verb}
     if act.test is not None:
         about["event_id"] = chunk_event_id(act.campaign, act.test, 0)  # the ledger says to whom
-    return AuditRecord(at=act.at, by=actor.name, role=actor.role, act="campaign", about=about, after=dict(after))
+    before = None
+    if known is not None and act.test is None:
+        before = {"state": known.state, "revision": known.revision, "per_second": known.per_second,
+                  "approvals": list(known.approvals), "type": known.text.type, "slot": known.text.slot}  # fmt: skip
+    return AuditRecord(
+        at=act.at, by=actor.name, role=actor.role, act="campaign", about=about, before=before, after=dict(after)
+    )
 
 
 def _text_noted(actor: Actor, act: CampaignAct, type_name: str, draft: TextDraft) -> AuditRecord:

@@ -90,6 +90,8 @@ class FiguresNow:
     admitted: Sequence[Counted]
     refused: Sequence[Counted]
     delivered: Sequence[Counted]
+    unsent: Sequence[tuple[str, float]]
+    """By class, deliveries that were accepted and have not ended."""
     providers: Sequence[ProviderNow]
     places: Sequence[PlaceNow]
     p0: Latency
@@ -138,6 +140,7 @@ class Figures:
                 *counted("carillon_gateway_fan_outs_limited_total", words="too many fan-outs of an actor"),
             ],
             delivered=counted("carillon_deliveries_total", "channel", "outcome"),
+            unsent=_unsent(samples),
             providers=_providers(samples, counted),
             places=_places(samples),
             p0=_latency(summed(samples, P0_SECONDS, ["le"])),
@@ -188,6 +191,13 @@ def summed(samples: Samples, metric: str, wanted: Iterable[str]) -> dict[tuple[s
         names = tuple(dict(labels).get(name, "") for name in wanted)
         sums[names] = sums.get(names, 0.0) + value
     return sums
+
+
+def _unsent(samples: Samples) -> list[tuple[str, float]]:
+    of_lanes = summed(samples, "carillon_deliveries_open", ["lane"])
+    p0 = {names: number for names, number in of_lanes.items() if names[0].startswith("p0")}
+    parts = (("P0", p0), ("P1 and P2", {names: of_lanes[names] for names in of_lanes.keys() - p0.keys()}))
+    return [(name, sum(part.values())) for name, part in parts if part]
 
 
 def _providers(samples: Samples, counted: Callable[..., list[Counted]]) -> list[ProviderNow]:

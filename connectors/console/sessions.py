@@ -54,7 +54,8 @@ class Sessions:
         sign in by key, each with the key's tag, which end the sessions of all others; None: they sign in by OpenID.
         `revoked`: whose sessions are over for now.
         """
-        self._secret, self._clock, self._secure, self._keys = secret, clock, secure, keys
+        self._secret, self._clock, self._secure = secret, clock, secure
+        self._keys = None if keys is None else {(name, role, self._sealed(tag)) for name, role, tag in keys}
         self._revoked = revoked
         self._ended: dict[str, int] = {}
         self._signed_out: dict[str, int] = {}
@@ -65,7 +66,8 @@ class Sessions:
         claims = {
             "sub": person.name, "role": person.role, "aud": _AUDIENCE, "began": now_ms,
             "by": "openid" if self._keys is None else "key", "jti": secrets.token_urlsafe(16),
-            "exp": (now_ms + LIFETIME // _MS) // 1000, "account": person.account, "key": person.credential,
+            "exp": (now_ms + LIFETIME // _MS) // 1000, "account": person.account,
+            "key": self._sealed(person.credential),
         }  # fmt: skip
         return self._cookie(jwt.encode(claims, self._secret, "HS256"), int(LIFETIME.total_seconds()))
 
@@ -93,6 +95,10 @@ class Sessions:
             return None
         token = hmac.new(self._secret, b"form/" + claims["jti"].encode(), sha256).hexdigest()
         return Session(person, token, claims["jti"])
+
+    def _sealed(self, tag: str | None) -> str | None:
+        """A key's tag as the cookie has it: nobody who reads the cookie can try keys against it."""
+        return None if tag is None else hmac.new(self._secret, b"key/" + tag.encode(), sha256).hexdigest()[:16]
 
     def _still(self, person: Principal, by: str | None, key: str | None) -> bool:
         """Whether he could sign in now as he did then."""

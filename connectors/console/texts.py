@@ -36,6 +36,16 @@ _ASKS_NOBODY = (
 )
 _BETWEEN = "\n---\n"
 """Between the sentences of one text, on a line of its own."""
+_MEANS = {
+    "title": "the headline, at most 65 characters",
+    "one": "said of one person or thing, such as: Ada liked your photo",
+    "also": "said of one person when others were told of before; empty: as one",
+    "many": "said of several, such as: Ada and 3 others; empty: as one",
+    "detail": "what a mail says besides",
+    "language": "of the locale default alone: which language it is, such as pt",
+    VARIANTS: "several texts and their shares, such as: a 50, b 50",
+}
+"""What each form says, for people."""
 _LOCALES_MAX, _ACTORS_MAX = 4, 3
 
 
@@ -114,7 +124,7 @@ class TextPages:
             errors=errors, others=[each for name, found in errors.items() if name not in names for each in found],
             draws_mail=bool(previews), mails=[(where, _drawn(shown["email"])) for where, shown in previews],
             previews=previews, tested=tested, channels=self._calls.tried_by(place), variants=shares_of(texts),
-            given=form, may=self._calls.may_publish(visit.session.person, place), parts=PARTS,
+            given=form, means=_MEANS, may=self._calls.may_publish(visit.session.person, place), parts=PARTS,
             versions=versions, seen=seen, problem=problem, counted=counted, counted_of=[*names_of], since_ms=since_ms,
         )  # fmt: skip
 

@@ -38,7 +38,8 @@ _ACCOUNTS = "this touches P0 and needs two people who signed in with their accou
 _logger = structlog.get_logger(__name__)
 
 Doer = Callable[[ApprovalRecord], Awaitable[Mapping[str, Any]]]
-"""Carries out what was proposed, and gives what is so now. Done again, it changes nothing."""
+"""Carries out what was proposed, whose `approval` is its own name, and gives what is so now. Done again, it changes
+nothing."""
 
 
 class Approvals:
@@ -155,7 +156,7 @@ class Approvals:
         asked = pending.asked
         if (doer := self._doers.get(asked.act)) is None:
             return pending
-        after = dict(await doer(asked))
+        after = dict(await doer(msgspec.structs.replace(asked, approval=pending.id)))
         done = AuditRecord(
             at=self._acts.now_ms(), by=asked.by, role=asked.role, act=asked.act,
             about={**asked.about, "approval": pending.id}, reason=asked.reason, before=asked.before, after=after,

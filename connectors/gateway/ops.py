@@ -82,9 +82,20 @@ class Switches:
             return await self._approvals.propose(
                 person, "kill", about, reason=kill.reason, before={"on": False}, after={"on": True}
             )
-        noted = self._acts.record(person, "kill" if kill.on else "lift", about, reason=kill.reason)
+        before, after = {"on": await self._is_on(kill)}, {"on": kill.on}
+        noted = self._acts.record(
+            person, "kill" if kill.on else "lift", about, reason=kill.reason, before=before, after=after
+        )
         _, offset = await self._acts.note(noted, kill_record(kill))
         return SwitchStored(kill.scope, kill.value, kill.on, offset)
+
+    async def _is_on(self, kill: Kill) -> bool:
+        """Whether it is set already; what this process knew last where that cannot be read."""
+        try:
+            found = await self.in_force()
+        except ProblemError:
+            found = self.on
+        return kill.switch in {(each.scope, each.value) for each in found}
 
     def _stops_p0(self, kill: Kill) -> bool:
         value = kill.value or ""

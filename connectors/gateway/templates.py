@@ -323,9 +323,9 @@ class TemplateCalls:
         about, given = asked.about, asked.after or {}
         draft = TextDraft(about["channel"], about["locale"], given["texts"])
         text = CampaignText(about["type"], given["payload"], actor=given["actor"], draft=draft)
-        actor = Actor(asked.by, asked.role, asked.subject)
+        actor, proposal = Actor(asked.by, asked.role, asked.subject), int(asked.approval or 0)
         try:
-            event_id = await on_log(lambda: self._tests.test_text(actor, text, about["user"], approved=asked.at))
+            event_id = await on_log(lambda: self._tests.test_text(actor, text, about["user"], approved=proposal))
         except ProblemError as problem:
             if problem.status != 409:
                 raise

@@ -91,6 +91,7 @@ def kill(log: Log, run_dir: Path, switch: Kill, *, deadline: timedelta) -> Itera
     noted = AuditRecord(
         at=begun_ms, by=switch.by or user_name(), role=COMMAND_LINE, act="kill" if switch.on else "lift",
         about={"scope": switch.scope, "value": switch.switch[1]}, reason=switch.reason,
+        before={"on": switch.switch in _in_force(log)}, after={"on": switch.on},
     )  # fmt: skip
     _, offset = log.append([AuditChain(log).record(noted), kill_record(switch)])
     waiting = {report.process: report for report in read_obeyed(run_dir)}

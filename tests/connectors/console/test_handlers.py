@@ -422,10 +422,13 @@ def test_credentials_that_end_soon_are_on_the_first_page(console: Gateway) -> No
     metrics.parent.mkdir(parents=True, exist_ok=True)
     days = {"site": 6.9, "relay": -0.1, "key": 61.0}
     lines = [f'carillon_credential_expires_in_days{{credential="{name}"}} {left}' for name, left in days.items()]
+    waiting = {"p0-0": 2, "p0-1": 1, "0": 40, "1": 1}
+    lines += [f'carillon_deliveries_open{{lane="{lane}"}} {number}' for lane, number in waiting.items()]
     metrics.write_text("\n".join(["# TYPE carillon_credential_expires_in_days gauge", *lines, ""]))
     browser = signed_in(console, "ops")
     wait_for(lambda: "relay has ended site ends in 6 days" in browser.get("/console").words)
     assert "key ends" not in browser.get("/console").words
+    assert "Decided and not ended yet: 3 of P0, 41 of P1 and P2." in browser.get("/console").words
     metrics.unlink()
 
 

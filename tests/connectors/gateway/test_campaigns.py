@@ -153,6 +153,8 @@ def test_every_act_is_noted_without_content(told: Gateway) -> None:
         ("campaign", "create", "marketing"), ("campaign", "audience", "marketing"),
     ]  # fmt: skip
     assert acts[1]["after"]["audience"]["recipients"] == 2
+    assert "before" not in acts[0]
+    assert (acts[1]["before"]["state"], acts[1]["before"]["revision"]) == ("draft", 1)
     assert "Sale" not in str(acts)
 
 

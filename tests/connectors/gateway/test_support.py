@@ -81,6 +81,8 @@ def test_what_is_done_to_switches_is_noted_with_what_changed(told: Gateway) -> N
     assert told.call("POST", "/v1/ops/kill", {**body, "on": False}, key="key-ops").status == 200
     about = {"scope": "type", "value": "like"}
     assert acts(told)[-2:] == [("ops", "kill", about, "spam"), ("ops", "lift", about, "spam")]
+    changes = [(act["before"]["on"], act["after"]["on"]) for act in told.values("audit")[-2:]]
+    assert changes == [(False, True), (True, False)]
 
 
 def test_the_audit_is_read_by_operators_the_newest_first(told: Gateway) -> None:

@@ -227,7 +227,7 @@ def test_urgent_texts_go_to_a_user_once_when_a_second_person_confirmed_it(told: 
     assert tests() == ["Tried"]
     *_, noted = [each for each in told.values("audit") if each["act"] == "template_test"]
     assert (noted["by"], noted["about"]["approval"]) == ("admin", asked.json["id"])
-    assert noted["after"]["event_id"]
+    assert noted["after"]["event_id"] == f"_texts.{asked.json['id']}.0", "by the proposal, not by its moment"
 
 
 def test_a_test_takes_no_version_off_the_list(told: Gateway) -> None:
