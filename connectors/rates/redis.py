@@ -60,7 +60,7 @@ class RedisBucket:
     ) -> None:
         """`p0_share` is the part of the bucket that leases leave; connects at the first call."""
         self._client = client or RedisClient(options)
-        self._again = partial(RedisBucket, options, place, rate_per_s=rate_per_s, p0_share=p0_share)
+        self._again = partial(RedisBucket, options, place, p0_share=p0_share)
         self._name = name
         self._move = self._client.redis.register_script(_MOVE)
         self._key = f"{options.prefix}:r:{place[0]}:{place[1]}:{name}"
@@ -68,9 +68,9 @@ class RedisBucket:
         self._bucket = (rate_per_s, size, min(size * p0_share, size - 1))
         self._debt = rate_per_s
 
-    def of(self, service: str) -> RedisBucket:
+    def of(self, service: str, rate_per_s: float) -> RedisBucket:
         """That of one of the provider's services, over the same connections."""
-        return self._again(f"{self._name}:{service}", client=self._client)
+        return self._again(f"{self._name}:{service}", rate_per_s=rate_per_s, client=self._client)
 
     async def lease(self, count: int) -> Lease:
         """Take so many tokens, or as many as there are beyond the reserve.

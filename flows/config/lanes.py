@@ -12,6 +12,7 @@ from connectors.changes import Changes
 from connectors.control import ControlWatcher
 from connectors.log.owners import FencedLog
 from connectors.log.topics import written_by
+from connectors.providers.email.options import MailOptions
 from connectors.providers.provider import PLACES
 from connectors.providers.sms.smpp import SmppChannel
 from connectors.templates import PublishedTexts
@@ -102,9 +103,8 @@ def _build_dispatcher(
     for each in sorted(providers_in_force(settings).values(), key=lambda each: each.options.standby):
         options, channel = each.options, each.channel()
         rate = _send_rate(settings, each, channel.name, urgent=station == "transactional")
-        service_of = service_of_subscription if each.provider.place == PLACES["webpush"] else None
         bounds = ProviderBounds(
-            channel, options.concurrency_max, rate, options.backlog_share, waiting_max, service_of,
+            channel, options.concurrency_max, rate, options.backlog_share, waiting_max, _service_of(each),
             drained=partial(watcher.drained, channel.name),
         )  # fmt: skip
         providers.setdefault(each.provider.place, []).append(bounds)
@@ -141,6 +141,14 @@ def _build_dispatcher(
     return dispatcher
 
 
+def _service_of(provider: InForce) -> Callable[[str], str] | None:
+    """Which of a provider's services takes an address, where each has a queue of its own."""
+    if provider.provider.place == PLACES["webpush"]:
+        return service_of_subscription
+    options = provider.options
+    return options.domain_of if isinstance(options, MailOptions) and options.domain_rates else None
+
+
 def _send_rate(settings: Settings, provider: InForce, name: str, *, urgent: bool) -> SendRate:
     """What this process may send to it: with the others through Redis, or its part. P0 may always use all of it."""
     options, shared = provider.options, None
@@ -150,7 +158,10 @@ def _send_rate(settings: Settings, provider: InForce, name: str, *, urgent: bool
         place = provider.provider.place
         shared = RedisBucket(settings.redis, place, name, rate_per_s=options.rate_per_s, p0_share=options.p0_share)
     part = (1.0 if urgent else 1.0 - options.p0_share) / cluster_place().processes
-    return SendRate(name, options.rate_per_s, part=part, shared=shared, urgent=urgent)
+    make = partial(SendRate, name, options.rate_per_s, part=part, shared=shared, urgent=urgent)
+    if isinstance(options, MailOptions):
+        return make(rates=options.domain_rates, most_per_s=options.warmed_per_s)
+    return make()
 
 
 def mail_links(settings: Settings, types: RegistryInForce) -> MailLinks:

@@ -297,7 +297,7 @@ def _table_of(hint: Any) -> tuple[Any, str]:
             return part, ""
         if typing.get_origin(part) in (Mapping, dict):
             inner = typing.get_args(part)[1]
-            return inner, "" if inner is str else ".NAME"
+            return inner, "" if inner in (str, float) else ".NAME"
     return None, ""
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -15,6 +16,8 @@ from state.model.bounce_address import LOCAL_MAX
 from state.model.content import Content, EmailContent
 
 _DNS_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
+DOMAINS_MAX = 32
+_DAY_S = 86_400
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}")
 
 
@@ -38,11 +41,32 @@ class MailOptions(Trusting):
     """The name of that key in DNS: its public half is the TXT record at SELECTOR._domainkey.DOMAIN."""
     dkim_domain: str = ""
     """The domain that vouches for mails. Default: that of `sender`; DMARC wants both senders in it or below it."""
+    domain_rates: Mapping[str, float] = field(default_factory=dict)
+    """Mails per second to mailboxes of one domain, such as "example.com" = 20; at most 32 domains. Each has a queue and
+    a breaker of its own, beside those of `rate_per_s`. Default: none."""
+    warm_up_from: str = ""
+    """The first day of a new sender, as 2026-11-29 (UTC): on it `warm_up_per_day` mails of P1 and P2 go to each domain
+    in `domain_rates`, as many to all others together, and each day twice as many as before. Default: no bound."""
+    warm_up_per_day: int = 1_000
+    """How many, evenly over the day. Default: 1 000."""
 
     @property
     def domain(self) -> str:
         """The right side of Message-IDs."""
         return self.sender.rpartition("@")[2]
+
+    def domain_of(self, address: str) -> str:
+        """The domain that has a rate of its own; empty: none."""
+        domain = address.rpartition("@")[2]
+        return domain if domain in self.domain_rates else ""
+
+    def warmed_per_s(self, now: int) -> float:
+        """The most that a sender's age allows; `now` in milliseconds."""
+        if not self.warm_up_from:
+            return math.inf
+        today = datetime.fromtimestamp(now / 1000, UTC).date()
+        days = min(60, max(0, (today - date.fromisoformat(self.warm_up_from)).days))
+        return self.warm_up_per_day * 2.0**days / _DAY_S
 
     def sender_of(self, content: Content) -> str:
         """The address in From of a mail."""
@@ -65,6 +89,7 @@ class MailOptions(Trusting):
             yield f"{here}.sender: not a plain mail address"
         elif mailbox(self._transactional()) is None:
             yield f"{here}.transactional_sender: not a plain mail address; name one"
+        yield from self._rate_faults(here)
         if self.dkim_key is None:
             if self.dkim_selector or self.dkim_domain:
                 yield f"{here}.dkim_key: missing; name the file of the private key, or no selector and domain"
@@ -76,6 +101,19 @@ class MailOptions(Trusting):
         own = self._transactional().rpartition("@")[2]
         if own != self.domain and not _aligned(own, self.signing_domain):
             yield f"{here}.transactional_sender: not of {self.signing_domain}, which signs; use an address that is"
+
+    def _rate_faults(self, here: str) -> Iterator[str]:
+        for domain, rate in self.domain_rates.items():
+            if mailbox(f"a@{domain}") != f"a@{domain}" or not 0 < rate < math.inf:
+                yield f"{here}.domain_rates.{domain}: a domain in lower case, in ASCII, with a number above 0"
+        if len(self.domain_rates) > DOMAINS_MAX:
+            yield f"{here}.domain_rates: more than {DOMAINS_MAX}; name those that get most"
+        try:
+            date.fromisoformat(self.warm_up_from or "2000-01-01")
+        except ValueError:
+            yield f"{here}.warm_up_from: no day; write it as 2026-11-29"
+        if self.warm_up_per_day < 1:
+            yield f"{here}.warm_up_per_day: at least 1"
 
 
 def _aligned(one: str, other: str) -> bool:

@@ -9,7 +9,8 @@ the whole rate, and says afterwards what it used, so that others use less.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import math
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -34,6 +35,10 @@ def _nothing() -> None:
     """Nobody waits."""
 
 
+def _unbounded(_now: int) -> float:
+    return math.inf
+
+
 class SendRate:
     """For one provider; for one event loop, where a bucket is shared. Times given are milliseconds."""
 
@@ -45,13 +50,18 @@ class SendRate:
         part: float = 1.0,
         shared: RedisBucket | None = None,
         urgent: bool = False,
+        rates: Mapping[str, float] | None = None,
+        most_per_s: Callable[[int], float] = _unbounded,
     ) -> None:
-        """`part` of the rate is this process's own; `urgent`: it sends P0, and nothing else."""
+        """`part` of the rate is this process's own; `urgent`: it sends P0, and nothing else. `rates` are those of
+        services that have another one; `most_per_s` bounds all but P0 besides, by the time.
+        """
         self.more: Callable[[], None] = _nothing
         """Called when there may be room again after there was none."""
         self._name, self._rate, self._part, self._shared, self._urgent = name, rate_per_s, part, shared, urgent
         self.alone = shared is None
         """It has its own part: nothing is shared, or the bucket does not answer."""
+        self._rates, self._most_per_s, self._most = rates or {}, most_per_s, math.inf
         self._slowed = 1.0
         self._pace = Pace(self._per_s)
         self._batch = max(1, int(rate_per_s / _BATCHES_PER_S))
@@ -62,9 +72,12 @@ class SendRate:
             RATE_SHARED.labels(name).set(1)
 
     def of(self, service: str) -> SendRate:
-        """That of one of the provider's services, which has as much."""
-        shared = None if self._shared is None else self._shared.of(service)
-        return SendRate(self._name, self._rate, part=self._part, shared=shared, urgent=self._urgent)
+        """That of one of the provider's services, which has as much where it has no rate of its own."""
+        rate = self._rates.get(service, self._rate)
+        shared = None if self._shared is None else self._shared.of(service, rate)
+        return SendRate(
+            self._name, rate, part=self._part, shared=shared, urgent=self._urgent, most_per_s=self._most_per_s
+        )
 
     @property
     def own_per_s(self) -> float:
@@ -78,6 +91,9 @@ class SendRate:
 
     def room(self, now: int) -> int:
         """How many may go now."""
+        if not self._urgent and (most := self._most_per_s(now)) != self._most:
+            self._most = most
+            self._pace.change(self._per_s)
         own = self._pace.room(now)
         if self._shared is None or self._urgent:
             return own
@@ -107,8 +123,9 @@ class SendRate:
 
     @property
     def _per_s(self) -> float:
-        part = self._part if self.alone or self._urgent else 1.0
-        return self._rate * part * self._slowed
+        bounded = self._most < self._rate
+        part = self._part if self.alone or self._urgent or bounded else 1.0
+        return min(self._rate, self._most) * part * self._slowed
 
     def _ask(self, work: Callable[[RedisBucket], Coroutine[Any, Any, None]], bucket: RedisBucket) -> None:
         if self._asking is None:

@@ -31,30 +31,23 @@ HARD = frozenset({"user_unknown", "recipient_refused", "host_unknown", "moved", 
 
 _WHO = (
     r"(?:users?|direcci[oó]n|correo|compte|konto|account|casella|endere[cç]o|conta|adres\w*|bo[iî]te|"
-    r"mail ?box(?:es)?|recipients?|addressee|addresse?s?|accounts?|e-?mail|alias|"
-    r"local ?part|persons?|inbox|customer"
+    r"mail ?box(?:es)?|recipients?|addressee|addresse?s?|accounts?|e-?mail|alias|local ?part|persons?|inbox|customer"
     r"|mail drop|login|utilisateur|destinataire|adresse|usuario|destinatario|utente|indirizzo|"
-    r"empf(?:ä|ae)nger\w*|benutzer\w*"
-    r"|postfach|usu[aá]rio|gebruiker|directory entry)"
+    r"empf(?:ä|ae)nger\w*|benutzer\w*|postfach|usu[aá]rio|gebruiker|directory entry)"
 )
 _UNKNOWN = r"unknown(?! (?:error|reason|problem|mailer|failure|status))"
 _NOT_THERE = (
     rf"(?:{_UNKNOWN}|"
-    r"unkown|not? ?found|(?:does|do|did)(?:n'?t| ?not) (?:\w+ )?(?:exist|appear)|"
-    r"not exist\w*|non-?exist\w*"
+    r"unkown|not? ?found|(?:does|do|did)(?:n'?t| ?not) (?:\w+ )?(?:exist|appear)|not exist\w*|non-?exist\w*"
     r"|no such|(?:is|are|was|be) invalid|"
     r"invalid(?! (?:helo|ehlo|sender|content|command|header|message|certificate|response))|"
-    r"not (?:a |an )?(?:\w+ )?(?:known|valid|listed|"
-    r"local|registered|recognized"
-    r"|recognised|active)|(?:is|are)n't (?:a )?(?:known|valid|listed)|(?:could|can|was|"
-    r"were)(?: ?n[o']t|not) (?:be )?"
+    r"not (?:a |an )?(?:\w+ )?(?:known|valid|listed|local|registered|recognized"
+    r"|recognised|active)|(?:is|are)n't (?:a )?(?:known|valid|listed)|(?:could|can|was|were)(?: ?n[o']t|not) (?:be )?"
     r"(?:found|resolved|located)|no longer (?:\w+ ){0,3}?(?:valid|exists?|active|available|in use|"
-    r"in service|used|here|with)"
-    r"|ha(?:s|ve) been (?:deleted|removed|closed|terminated|cancell?ed)|(?:is|was|"
-    r"been) (?:deleted|closed|terminated)"
-    r"|discontinued|expired account|unrout\w+|inconnue?|n'existe pas|no existe|"
+    r"in service|used|here|with)|ha(?:s|ve) been (?:deleted|removed|closed|terminated|cancell?ed)|(?:is|was|"
+    r"been) (?:deleted|closed|terminated)|discontinued|expired account|unrout\w+|inconnue?|n'existe pas|no existe|"
     r"desconocid[oa]|sconosciut[oa]"
-    r"|non esiste|unbekannt|nicht gefunden|existiert nicht|n[aã]o existe|inexist\w+|"
+    r"|non esiste|inesistente|unbekannt|nicht gefunden|existiert nicht|n[aã]o existe|inexist\w+|"
     r"n'a pas [ée]t[ée] trouv|niet gevonden|no (?:se )?encontr|non (?:è stat\w )?trovat|n[aã]o (?:foi )?encontrad"
     r"|introuvables?|n[aã]o p[oôu]de ser (?:encontrad|localizad)|(?:ikke|inte) (?:fundet|funnet|hittas?)|"
     r"(?:nie zosta\w+ |nie |nebyl\w* )(?:znaleziono|znalezion\w|nalezen\w)|ei (?:löyt\w+|ole olemassa)|"
@@ -94,8 +87,9 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"over[ -]?(?:its |the |his |their )?quota",
             r"quota[^.\n]{0,40}?(?:exceed|exhaust|reached|full|violat|would)",
             r"exceed\w*[^.\n]{0,60}?(?:quota|mail ?box|storage|allocat|maximum size of)",
-            r"(?:not enough|no|insufficient|out of|low on) (?:disk |storage |system |free |"
-            r"mailbox )*(?:space|storage)",
+            r"(?:(?:not|n't)(?: have)? enough|no|insufficient|out of|low on) (?:disk |storage |system |free |"
+            r"mailbox )*(?:space|storage|room)",
+            r"(?:space|storage|room)(?: is)? not enough|overdrawn",
             r"mail ?box (?:size )?limit",
             r"storage (?:limit|quota|allocation)",
             r"disk ?(?:quota|full)|disk space",
@@ -130,16 +124,14 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:domain|host|server)[^.\n]{0,60}?accepts no (?:e-?)?mail",
             r"(?:does|do|will) not accept (?:any )?e-?mails?(?! from| with)",
             r"no one (?:reads|is reading) (?:this|mail)",
-            r"(?:not|never|no longer) (?:be )?(?:receiv|accept)(?:e|es|"
-            r"ing) (?:any )?(?:e-?)?mails?(?! from| with)",
+            r"(?:not|never|no longer) (?:be )?(?:receiv|accept)(?:e|es|ing) (?:any )?(?:e-?)?mails?(?! from| with)",
         ),
     ),
     (
         "blocked",
         _any(
             r"\b(?:black|block|deny)[- ]?list",
-            r"\b(?:rbl|dnsbl|spamhaus|spamcop|sorbs|barracuda|senderbase|senderscore|cloudmark|"
-            r"proofpoint)\b",
+            r"\b(?:rbl|dnsbl|spamhaus|spamcop|sorbs|barracuda|senderbase|senderscore|cloudmark|proofpoint)\b",
             r"\breputation\b",
             r"(?:blocked|banned|(?<!not )listed) (?:using|by|at|in|for|due|because|on|from)",
             r"(?:client|sending|connecting|your) (?:ip|host|server|network|connection|mail ?server|"
@@ -164,8 +156,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
         _any(
             r"\bspam(?:my|ming)?\b",
             r"\b(?:virus|malware|trojan|worm|phish\w*)\b",
-            r"(?:content|attachment|message)[^.\n]{0,40}?(?:filter|prohibit|not allowed|denied|"
-            r"unacceptable|infected)",
+            r"(?:content|attachment|message)[^.\n]{0,40}?(?:filter|prohibit|not allowed|denied|unacceptable|infected)",
             r"unsolicited|junk mail|bulk mail",
             r"looks like|suspicious",
             r"rejected (?:as|due to|for|because of)[^.\n]{0,40}?(?:content|policy|security|score)",
@@ -174,8 +165,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "relay_denied",
         _any(
-            r"rela(?:y|ying)[^.\n]{0,30}?(?:denied|not (?:permitted|allowed)|prohibited|reject|"
-            r"access)(?! recipient)",
+            r"rela(?:y|ying)[^.\n]{0,30}?(?:denied|not (?:permitted|allowed)|prohibited|reject|access)(?! recipient)",
             r"(?:unable|not (?:permitted|allowed)|cannot|refus\w+|we do not) (?:to )?relay",
             r"not (?:a )?(?:gateway|relay)|isn't in my list of allowed rcpthosts",
             r"use of this (?:mail )?server as",
@@ -188,6 +178,13 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"rate[- ]?(?:limit|control|exceed)\w*|throttl",
             r"(?:sending|message|hourly|daily)[^.\n]{0,20}? (?:limit|quota)",
             r"receiving (?:e-?)?mail (?:at a rate|too quickly)",
+        ),
+    ),
+    (
+        "user_unknown",
+        _any(
+            _WHO + r"[^.\n]{0,60}?\b(?:(?:disabled|deactivated|closed|suspended) (?:permanently|for good)|"
+            r"permanently (?:disabled|deactivated|closed|suspended|removed|deleted))",
         ),
     ),
     (
@@ -217,7 +214,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"name or service not known|(?:no|find a|find any) mail (?:hosts?|exchangers?|servers?) (?:for|found|or)",
             r"no route to (?:the )?domain",
             r"domain (?:name )?(?:is )?(?:expired|misspelled|not (?:hosted|local|handled))",
-            r"(?:bad|wrong) domain",
+            r"(?:bad|wrong)[- ]domain",
         ),
     ),
     (
@@ -248,11 +245,13 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"under) (?:that|this) name",
             r"no (?:\w+ )?(?:mail ?box|account|user|address)(?:es)? (?:here|for|found|at)",
             r"n[o']t have an? [^\n]{0,60}?account",
-            r"(?:no|not) (?:such|a|our) (?:\w+ )?(?:user|person|customer|address|mail ?box|account|"
-            r"recipient)\b",
+            r"(?:no|not) (?:such|a|our) (?:\w+ )?(?:user|person|customer|address|mail ?box|account|recipient)\b",
             r"[\w.+-]{1,64}@[\w.-]{1,253}[^\n]{0,20} (?:does(?: not|n't) exist|is (?:unknown|invalid|not known))",
             r"存在しま|宛先不明|ユーザー?不明|見つかりません|不存在|找不到|无此|無此|查无|没有此|(?:帐号|账号|用户|地址)无效|"
             r"존재하지|찾을 수 없|없는 (?:사용자|주소)|không tồn tại|не (?:существует|найден|удалось найти)",
+            r"такого (?:пользовател|адрес|ящик)\w* (?:нет|не)|нет так\w+ (?:пользовател|адрес|ящик)|"
+            r"недействительн\w+ (?:получател|адрес)",
+            r"no existe (?:el|la|es[ea]|est[ea]) (?:usuari|destinatari|cuenta|buz[oó]n|direcci|correo)",
             r"no se (?:\w+ )?encontr\w+[^.\n]{0,40}?(?:direcci|usuario|destinatari|correo)",
             r"(?:det gick inte|gick ej) att hitta[^.\n]{0,40}?(?:adress|mottagar)",
             r"nie istnieje|nie znaleziono[^.\n]{0,40}?adres|bestaat niet|finns inte",
@@ -260,7 +259,8 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:is|are) (?:unknown|not known) to this (?:mail )?(?:system|server|host)",
             r"findes ikke|eksisterer ikke|ei ole olemassa",
             r"(?:receiver|local[- ]part) (?:not found|unknown)|unknown local[- ]part",
-            r"unbekannte[rn]? (?:empf|benutzer|adress|nutzer)|(?:bad|malformed|invalid) address",
+            r"unbekannte[rn]? (?:empf|benutzer|adress|nutzer)|(?:bad|malformed|invalid) address|"
+            r"\bbad[- ](?:mail ?box|recipient|user)\b",
             r"final e-?mail delivery point|no matches to nameserver",
             r"recipient (?:is |was )?(?:not (?:accepted|ok|verified)|no longer on)",
             r"not on this (?:server|system)",

@@ -39,7 +39,9 @@ _ARRIVED = re.compile(
     r"\A(?:relayed|delivered|expanded|(?:not )?read):|delivery to .{0,60} is complete",
     re.IGNORECASE,
 )
-_FAILED = re.compile(r"fail|could ?n[o']t|unable|undeliver|error|reject|not (?:yet )?(?:be )?deliver", re.IGNORECASE)
+_FAILED = re.compile(
+    r"fail|could ?n[o']t|unable|undeliver|error|reject|not (?:yet )?(?:be )?deliver|not reach", re.IGNORECASE
+)
 _REPLY = re.compile(
     r"(?:said:|responded|<<<|server (?:said|response)|remote|error was|>>>|reason|diagnostic|"
     r"\b[45]\d\d[ \-#]|\b[45]\.\d{1,3}\.\d{1,3}\b)",
@@ -68,7 +70,11 @@ def told(seen: Seen) -> Returned | None:
     recipients = tuple(
         _from_words(each._replace(words=each.words[: room(len(named))]), late, seen.notice) for each in named
     )
-    if not recipients and _cause(None, _replies(seen.notice), seen.notice).name == "other":
+    if (
+        not recipients
+        and not _says_it_failed(seen)
+        and _cause(None, _replies(seen.notice), seen.notice).name == "other"
+    ):
         return None
     kind = worst(recipients) if recipients else _anonymous(seen.notice, late)
     return Returned(kind, "fields" if marked else "text", recipients)
@@ -96,6 +102,12 @@ def _likely(seen: Seen) -> bool:
         return False
     quoted = _ANSWER.search(seen.notice) or (formed and (code_in(seen.notice) or status_in(seen.notice)))
     return bool(quoted or seen.sent or lists_anybody(seen.notice) or addresses_in(subject))
+
+
+def _says_it_failed(seen: Seen) -> bool:
+    """Whether a server says so in the subject and in what it writes."""
+    bounced = BOUNCE_SUBJECT.search(seen.field("subject"))
+    return from_server(seen) and bounced is not None and _FAILED.search(seen.notice) is not None
 
 
 def _named(seen: Seen, ours: frozenset[str]) -> list[Named]:

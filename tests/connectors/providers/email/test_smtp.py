@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -52,6 +54,21 @@ def test_bounces_come_back_to_an_address_that_names_what_was_sent_to() -> None:
     assert (found.name, found.registered_at) == (endpoint_name(b"k" * 32, "ann", "m"), REGISTERED)
     assert b"<news@ours.example>" in request.message
     assert smtp.build_request(mail, options, date_s=0).sender == "news@ours.example"
+
+
+def test_domains_have_rates_of_their_own_and_a_new_sender_sends_twice_as_much_each_day() -> None:
+    options = SmtpOptions(host="h", sender="n@ours.example", domain_rates={"b.example": 5.0}, warm_up_from="2026-11-29")
+    assert [options.domain_of(address) for address in ("a@b.example", "b.example@c.example")] == ["b.example", ""]
+    day = [int(datetime(2026, 11, 28 + later, 12, tzinfo=UTC).timestamp()) * 1000 for later in range(3)]
+    assert [round(options.warmed_per_s(now) * 86_400) for now in day] == [1_000, 1_000, 2_000]
+    assert replace(options, warm_up_from="").warmed_per_s(day[0]) == math.inf
+    assert not list(options.faults())
+    bad = {"B.example": 1.0, "a b": 1.0, "c.example": 0.0}
+    wrong = replace(options, domain_rates=bad, warm_up_from="tomorrow", warm_up_per_day=0)
+    named = [f"domain_rates.{domain}" for domain in bad] + ["warm_up_from", "warm_up_per_day"]
+    assert [fault.split(":")[0] for fault in wrong.faults()] == [f"providers.smtp.{name}" for name in named]
+    many = replace(options, domain_rates={f"d{number}.example": 1.0 for number in range(33)})
+    assert [fault.split(":")[0] for fault in many.faults()] == ["providers.smtp.domain_rates"]
 
 
 @pytest.mark.parametrize(

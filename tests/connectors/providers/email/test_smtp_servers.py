@@ -29,7 +29,8 @@ USUAL = {"EHLO": "250 hi", "MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go o
 class MailServer:
     """Answers each command by its first word, the mail itself by ".". No answer, `""`, ends the connection."""
 
-    def __init__(self, answers: Mapping[str, str]) -> None:
+    def __init__(self, answers: Mapping[str, str], upgrade: ssl.SSLContext | None = None) -> None:
+        self.upgrade = upgrade
         self.answers, self.read, self.mails = {**USUAL, **answers}, list[str](), list[bytes]()
         self.serving: list[asyncio.Task[Any]] = []
 
@@ -54,6 +55,8 @@ class MailServer:
                 if answer == SILENCE:
                     continue
                 writer.write(answer.encode() + b"\r\n")
+                if self.upgrade is not None and line.upper().startswith(b"STARTTLS"):
+                    await writer.start_tls(self.upgrade)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -62,9 +65,12 @@ class MailServer:
 
 @asynccontextmanager
 async def talking(
-    answers: Mapping[str, str], tls: ssl.SSLContext | None = None, **options: Any
+    answers: Mapping[str, str],
+    tls: ssl.SSLContext | None = None,
+    upgrade: ssl.SSLContext | None = None,
+    **options: Any,
 ) -> AsyncIterator[tuple[MailServer, SmtpChannel]]:
-    peer = MailServer(answers)
+    peer = MailServer(answers, upgrade)
     server = await asyncio.start_server(peer.serve, "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
     all_options = {"host": "localhost", "sender": "we@ours.example", "security": "none", **options}
@@ -254,12 +260,31 @@ def test_where_starttls_is_stripped_nothing_is_said() -> None:
     assert {line.split()[0] for line in peer.read} <= {"EHLO", "HELO", "QUIT"}
 
 
+def test_what_was_said_in_the_clear_is_not_taken_for_an_answer_behind_starttls(tmp_path: Path) -> None:
+    """RFC 3207: whoever sits between may have put it there, and every answer would count for the next command."""
+    files = SandboxFiles(tmp_path)
+    make_certificates(files)
+    answers = {
+        "EHLO": "250-hi\r\n250 STARTTLS",
+        "STARTTLS": "220 go on\r\n250-evil\r\n250 PIPELINING",
+        "RCPT": "550 5.1.1",
+    }
+    peer, result = sent_to(answers, upgrade=_served_by(files.server), security="starttls", ca_file=files.ca)
+    assert [line.split()[0] for line in peer.read] == ["EHLO", "STARTTLS", "EHLO", "MAIL", "RCPT", "RSET"]
+    assert isinstance(result, Rejected)
+
+
+def _served_by(certificate: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    return context
+
+
 @pytest.mark.parametrize("certificate", ["server", "expired"])
 def test_a_password_that_is_refused_blames_no_address_and_goes_to_no_stranger(tmp_path: Path, certificate: str) -> None:
     files = SandboxFiles(tmp_path)
     make_certificates(files)
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(getattr(files, certificate))
+    tls = _served_by(getattr(files, certificate))
     answers = {"EHLO": "250-hi\r\n250 AUTH PLAIN", "AUTH": "535 5.7.8 no"}
     options = {"security": "tls", "ca_file": files.ca, "username": "user", "password": "canary"}
     peer, result = sent_to(answers, tls=tls, **options)

@@ -48,6 +48,24 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     return lambda number: [shared(url, tmp_path, parts=number) for _ in range(number)]
 
 
+def test_a_service_may_have_a_rate_of_its_own_and_the_age_of_a_sender_bounds_all_but_p0() -> None:
+    most, rates = {"per_s": 2.0}, {"b.example": 20.0}
+    rate, urgent = (
+        SendRate("smtp", RATE, part=part, urgent=part == 1, rates=rates, most_per_s=lambda _: most["per_s"])
+        for part in (0.5, 1.0)
+    )
+    assert rate.of("a.example").own_per_s == RATE / 2
+    assert rate.of("b.example").own_per_s == 20 / 2
+    assert urgent.room(1_000) == BURST
+    for of in (rate, rate.of("b.example")):
+        of.take(of.room(1_000))
+        assert of.room(1_900) == 0
+        assert of.room(2_000) == 1
+    most["per_s"] = 1e9
+    rate.take(rate.room(2_000))
+    assert rate.room(3_000) == BURST / 2
+
+
 def now_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 

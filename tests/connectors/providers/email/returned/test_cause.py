@@ -39,6 +39,11 @@ HARD = [
     (None, "Den adresse blev ikke fundet.", "user_unknown"),
     (None, "존재하지 않는 주소입니다", "user_unknown"),
     (None, "收件人邮箱找不到", "user_unknown"),
+    (None, "Indirizzo inesistente", "user_unknown"),
+    (None, "No existe la cuenta indicada", "user_unknown"),
+    (None, "Такого адреса нет", "user_unknown"),
+    (None, "550 The mailbox was deactivated permanently", "user_unknown"),
+    (None, "550 bad-mailbox", "user_unknown"),
 ]  # fmt: skip
 SOFT = [
     ("5.2.2", "smtp; 552 5.2.2 Mailbox full", "full"),
@@ -70,6 +75,9 @@ SOFT = [
     (None, "550 Your account has been terminated for abuse", "sender_refused"),
     ("5.7.1", "550 5.7.1 Your SMTP account closed", "sender_refused"),
     (None, "550 Mailbox closed to external senders", "other"),
+    (None, "550 This mailbox is disabled or was discontinued", "suspended"),
+    (None, "552 The account does not have enough room", "full"),
+    (None, "The disk space of the account is overdrawn", "full"),
     ("5.0.0", "smtp; 550 refused", "policy"),
     ("5.0.0", "", "other"),
 ]  # fmt: skip

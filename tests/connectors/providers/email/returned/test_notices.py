@@ -48,6 +48,13 @@ def test_what_was_handed_to_the_next_server_is_no_bounce(begin: str) -> None:
     assert kind(f"From: postmaster@mx.example\nSubject: {begin}", f"No notification follows:\n\n{ANN}") == "none"
 
 
+def test_a_server_may_name_somebody_without_his_address() -> None:
+    said = "Your message did not reach the following recipient:\n\nAnn Smith on Friday"
+    found = classify(f"From: postmaster@there.example\nSubject: Undeliverable: News\n\n{said}\n".encode())
+    assert (found.kind, found.recipients, found.doubts) == ("soft", (), ("no recipient found",))
+    assert kind("From: postmaster@there.example\nSubject: News", said) == "none"
+
+
 def test_the_ticket_of_a_help_desk_is_no_bounce() -> None:
     ticket = f"We have the question of\n\n{ANN}\n\nThe user will hear from us."
     assert kind("From: helpdesk@there.example\nSubject: Ticket 1", ticket) == "none"
