@@ -12,6 +12,8 @@ from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
 
+import structlog
+
 from connectors.gateway.app import build_app
 from connectors.gateway.backstage import Backstage
 from connectors.gateway.inbox_calls import ReadableInbox
@@ -22,12 +24,14 @@ from connectors.metric_files import METRICS, keep_writing
 from connectors.templates import PublishedTexts
 from connectors.types import PublishedTypes
 from flows.config.access import gateway_options
+from flows.config.private_files import exposed_files
 from flows.config.served import served
-from flows.config.settings import Settings, load_settings
+from flows.config.settings import Settings, configuration_file, load_settings
 from flows.process.collector import settle_collector
 from flows.process.directories import LEDGER
 from flows.process.expiry import keep_watching
 from flows.process.inboxes import inbox_reader
+from flows.process.noted_configuration import note_configuration
 from flows.process.open import clock_ms, log_opener
 from flows.process.opening import open_configured_log
 from flows.process.run_files import mark_ready
@@ -37,6 +41,8 @@ from operators.render import render_row
 from state.disk.lock import StateLock
 from state.model.ledger import EventCounts
 from state.model.registry import RegistryInForce
+
+_logger = structlog.get_logger(__name__)
 
 
 def run(settings: Settings, kind: GatewayKind) -> None:
@@ -51,6 +57,7 @@ def run(settings: Settings, kind: GatewayKind) -> None:
             keep_writing(settings.data_dir / METRICS, options.process())  # for the console, which the other one shows
         else:
             keep_watching(settings, options.store_directory(), clock_ms)
+            _say_exposed(settings)
         log = open_configured_log(settings)
         inbox = inbox_reader(settings.data_dir, log, settings.inbox.in_redis()) if kind == "ordinary" else None
         published, types = PublishedTexts(log), PublishedTypes(log, settings.types)
@@ -58,6 +65,8 @@ def run(settings: Settings, kind: GatewayKind) -> None:
             types.start()
             if inbox is not None:
                 published.start()
+                where, process = options.store_directory(), options.process()
+                note_configuration(settings, log, where, process=process, now_ms=clock_ms())
             rules = rules_in_force(settings, types)
             app = build_app(
                 options,
@@ -78,6 +87,11 @@ def run(settings: Settings, kind: GatewayKind) -> None:
             if inbox is not None:
                 inbox.close()
             log.close()
+
+
+def _say_exposed(settings: Settings) -> None:
+    for fault in exposed_files(settings, configuration_file()):
+        _logger.warning("secrets_exposed", problem=fault)
 
 
 def rules_in_force(settings: Settings, types: RegistryInForce) -> Rules:

@@ -219,10 +219,12 @@ def start_kafka(
     settings: Mapping[str, str] | None = None,
     *,
     make_disk: Callable[[int, Path], None] = lambda _node, path: path.mkdir(),
+    client: Mapping[str, str] | None = None,
 ) -> Kafka:
     """Start a cluster and wait until every broker has joined; `settings` go into each broker's properties.
 
-    `make_disk(node, path)` makes the folder of a broker's data, nodes counted from 1.
+    `make_disk(node, path)` makes the folder of a broker's data, nodes counted from 1. `client`: what a client of
+    librdkafka must set to be let in, by these settings.
     """
     java, jars = require("java"), kafka_jars()
     directory = Path(tempfile.mkdtemp(prefix="carillon-kafka-"))
@@ -244,29 +246,29 @@ def start_kafka(
             raise ServiceError(f"Kafka's storage cannot be formatted: {done.stdout} {done.stderr}")
         command = [java, *options, *classpath, "kafka.Kafka", str(properties)]
         processes.append(Process(command, home, port))
-    return _started(Kafka(processes, directory))
+    return _started(Kafka(processes, directory), client or {})
 
 
-def _started(cluster: Kafka) -> Kafka:
+def _started(cluster: Kafka, settings: Mapping[str, str]) -> Kafka:
     """Start the brokers together, since a controller answers only when a majority runs."""
     try:
         for broker in cluster.brokers:
             broker.launch()
         for broker in cluster.brokers:
             broker.wait()
-        _wait_members(cluster)
+        _wait_members(cluster, settings)
     except BaseException:
         cluster.stop()
         raise
     return cluster
 
 
-def _wait_members(cluster: Kafka) -> None:
+def _wait_members(cluster: Kafka, settings: Mapping[str, str]) -> None:
     """Wait until clients see every broker."""
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    client = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
+    client = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0, **settings})
     give_up = time.monotonic() + START_DEADLINE.total_seconds()
     while time.monotonic() < give_up:
         with contextlib.suppress(KafkaException):

@@ -234,7 +234,8 @@ def _document(emission: ToDeliver, rendered: _Rendered) -> dict[str, Any]:
         "emission_id": emission.emission_id, "event_id": emission.first_event_id, "priority": emission.priority,
         "object": emission.object, "count": emission.count, "actors": emission.actors,
         "actor_count": emission.actor_count or len(emission.actors),
-        "title": rendered.title, "text": rendered.headline, "payload": emission.payload,
+        "title": clip(rendered.title, BODY_MAX), "text": shorten(rendered.headline, DETAIL_MAX),
+        "payload": emission.payload,
     }  # fmt: skip
 
 

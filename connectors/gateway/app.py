@@ -81,6 +81,8 @@ from state.model.template import TextRules
 from state.model.topics import DEAD_LETTERS
 from state.model.unsubscribe import LinkKeys
 
+_MONITORING, _ANYWHERE = frozenset(("/metrics", "/docs", "/openapi.json")), frozenset(("/healthz", "/readyz"))
+"""What has a port of its own, if there is one, and what answers at both."""
 _requests = cache(GATEWAY_REQUESTS.labels)
 _logger = structlog.get_logger(__name__)
 
@@ -95,6 +97,7 @@ class App:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._options, self._parts, self._router, self._streams = options, parts, Router(routes), streams
         self._tasks: list[asyncio.Task[None]] = []
+        self._addresses = _link_limits(parts)
         self._authenticator, self._origins = parts.authenticator, Origins(options.allowed_origins)
         self._seconds = {route.operation: GATEWAY_REQUEST_SECONDS.labels(route.operation) for route in routes}
 
@@ -170,6 +173,8 @@ class App:
             if not route.allows(principal):
                 raise ProblemError(403, route.refusal(principal))
             if route.changes_as_user:
+                if self._options.serving.proxies:  # else all may come from one
+                    self._addresses.take_address(request.client())
                 self._parts.user_limit.take(principal.name)
             request.principal = principal
         request.media_type = route.media_type(request.header(b"content-type"))
@@ -180,11 +185,18 @@ class App:
         return await route.handler(request)
 
     def _find(self, scope: Message, request: ApiRequest) -> tuple[Route, dict[str, str]]:
+        self._check_listener(scope)
         if scope["method"] == "OPTIONS" and (asked := self._origins.asked_method(request)):
             route, _ = self._router.find(asked, scope["path"], scope["raw_path"])
             if route.callers is Callers.USER:
                 return self._origins.preflight(route), {}
         return self._router.find(scope["method"], scope["path"], scope["raw_path"])
+
+    def _check_listener(self, scope: Message) -> None:
+        """:raises ProblemError: 404: not at this port."""
+        port, path = self._options.monitor_port(), scope["path"]
+        if port and path not in _ANYWHERE and (scope["server"][1] == port) != (path in _MONITORING):
+            raise ProblemError(404, "this address does not exist")
 
     def _recognise(self, route: Route, request: ApiRequest) -> Principal:
         authorization, tickets = request.header(b"authorization"), self._parts.tickets
@@ -268,8 +280,8 @@ def _ordinary(parts: Parts, inbox: ReadableInbox | None) -> calls.OrdinaryHandle
     accounts = options.openid is not None
     approvals = Approvals(acts, log, accounts=accounts)
     parts.background.append(approvals.run)
-    devices = Devices(rules, writer, parts.directory, devices_max=options.devices_max, clock=clock)
-    preferences, limits = Preferences(rules, writer, parts.directory), LinkLimits(clock)
+    devices = Devices(rules, writer, parts.directory, acts, devices_max=options.devices_max, clock=clock)
+    preferences, limits = Preferences(rules, writer, parts.directory), _link_limits(parts)
     page_keys, url = PageKeys(options.link_keys), options.public_url
     rows = None if inbox is None else _inbox(parts, inbox)
     streams_max = options.serving.connections_max // 2
@@ -299,6 +311,10 @@ def _ordinary(parts: Parts, inbox: ReadableInbox | None) -> calls.OrdinaryHandle
         types=TypesCall(rules, preferences),
         page=PreferencesPage(rules, page_keys, preferences, devices, limits, origin=url, clock=clock),
     )
+
+
+def _link_limits(parts: Parts) -> LinkLimits:
+    return LinkLimits(parts.clock, address_calls_per_s=parts.options.serving.address_calls_per_s)
 
 
 def _inbox(parts: Parts, inbox: ReadableInbox) -> Inbox:
@@ -331,5 +347,5 @@ def _console(
         registry=TypeDesk(rules, types, parts.writer, acts, approvals, questions),
         texts=TemplateCalls(rules, texts, drafts, questions, desk, approvals),
         sender_limits=SenderDesk(rules, parts.limits, parts.options.keys, parts.writer, acts, approvals),
-        limits=LinkLimits(clock),
+        limits=_link_limits(parts),
     )

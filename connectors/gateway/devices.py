@@ -12,11 +12,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import structlog
 import xxhash
 from msgspec import UNSET
 
+from connectors.gateway.acts import Acts
 from connectors.gateway.answers import DeviceStored, EndpointEntry, Endpoints, RetiredEntry
+from connectors.gateway.auth import Principal
 from connectors.gateway.bodies import sent_document
 from connectors.gateway.directory import ActiveEndpoint, Directory, address_hash
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
@@ -25,10 +26,10 @@ from connectors.gateway.records import endpoint_record
 from connectors.gateway.writer import SettingWriter
 from connectors.log.interface import NewRecord
 from state.model.admission import AdmissionRules
+from state.model.audit import AuditRecord
 from state.model.documents import NewDevice
 from state.model.subscriptions import address_text
 
-_logger = structlog.get_logger(__name__)
 _STRIPES = 64
 _PUSH = "push"
 
@@ -41,11 +42,13 @@ class Devices:
         rules: AdmissionRules,
         writer: SettingWriter,
         directory: Directory,
+        acts: Acts,
         *,
         devices_max: int,
         clock: Callable[[], int],
     ) -> None:
-        """`clock` in milliseconds since 1970 stamps registrations."""
+        """`clock` in milliseconds since 1970 stamps registrations; a push token that moves is one of `acts`."""
+        self._acts = acts
         self._rules, self._writer, self._directory, self._clock = rules, writer, directory, clock
         self._devices_max = devices_max
         self._locks = [asyncio.Lock() for _ in range(_STRIPES)]
@@ -54,7 +57,8 @@ class Devices:
         """`POST /v1/devices/register`: a push token of the session's user."""
         body = await sent_document(request, self._rules, NewDevice)
         endpoint = {"platform": body["platform"], "address": body["token"]}
-        registered_at, removed = await self.put(request.caller().name, _PUSH, body["device_id"], endpoint)
+        caller = request.caller()
+        registered_at, removed = await self.put(caller.name, _PUSH, body["device_id"], endpoint, by=caller)
         return json_response(200, DeviceStored(body["device_id"], registered_at, removed))
 
     async def unregister(self, request: ApiRequest) -> ApiResponse:
@@ -62,10 +66,13 @@ class Devices:
         await self.remove(request.caller().name, _PUSH, request.parameters["device_id"])
         return ApiResponse(204, b"")
 
-    async def put(self, user: str, channel: str, endpoint_id: str, endpoint: dict[str, Any]) -> tuple[int, list[str]]:
+    async def put(
+        self, user: str, channel: str, endpoint_id: str, endpoint: dict[str, Any], *, by: Principal
+    ) -> tuple[int, list[str]]:
         """Store an endpoint; gives its registered_at and the ids of the user's devices that had to go.
 
-        Its address is stored in canonical form, so that a phone is known however its token is spelled.
+        Its address is stored in canonical form, so that a phone is known however its token is spelled. That a push
+        token was another user's is noted with it, whoever did it.
         """
         platform, address = endpoint.get("platform"), address_text(endpoint["address"])
         address = self._rules.canonical_address(channel, platform, address) or address
@@ -74,11 +81,19 @@ class Devices:
             now_ms = self._clock()
             new = endpoint_record(user, channel, endpoint_id, endpoint, now_ms, self._writer.partitions)
             moved, surplus = await asyncio.to_thread(self._displaced, user, channel, endpoint_id, endpoint)
-            await self._writer.append([*map(self._gone, moved), *map(self._gone, surplus), new])
-        for device in moved:
-            hashed = [address_hash(name).hex()[:16] for name in (device.user, user)]
-            _logger.info("device_moved", from_user=hashed[0], to_user=hashed[1])
+            records = [*map(self._gone, moved), *map(self._gone, surplus), new]
+            loser = next((device.user for device in moved if device.user != user), None)
+            if loser is None:
+                await self._writer.append(records)
+            else:
+                await self._acts.note(self._move(by, loser, user), *records)
         return now_ms, [device.id for device in surplus]
+
+    def _move(self, by: Principal, loser: str, user: str) -> AuditRecord:
+        """From whom to whom a push token went; users are named by a hash, also where one of them did it."""
+        about = {"from_user": _hashed(loser), "to_user": _hashed(user)}
+        person = by if by.role is not None else by._replace(name=_hashed(by.name))
+        return self._acts.record(person, "device_moved", about)
 
     def _displaced(
         self, user: str, channel: str, endpoint_id: str, endpoint: dict[str, Any]
@@ -136,3 +151,7 @@ class Devices:
             else:
                 async with self._locks[stripes[1]]:
                     yield
+
+
+def _hashed(user: str) -> str:
+    return address_hash(user).hex()[:16]

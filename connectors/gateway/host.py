@@ -38,7 +38,7 @@ class Host:
         document = checked_document(document, self._rules, NewEndpoint)
         if document["channel"] != channel:
             raise invalid([FieldError("channel", "is not the one of the address", "leave it out")])
-        registered_at, removed = await self._devices.put(user, channel, endpoint_id, document)
+        registered_at, removed = await self._devices.put(user, channel, endpoint_id, document, by=request.caller())
         return json_response(200, EndpointStored(endpoint_id, registered_at, removed))
 
     async def delete_endpoint(self, request: ApiRequest) -> ApiResponse:

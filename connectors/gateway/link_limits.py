@@ -8,8 +8,6 @@ from zlib import crc32
 from connectors.admission.limits import LocalSenderLimit
 from connectors.gateway.problems import retry_later
 
-PER_ADDRESS_PER_S = 200
-"""Calls from one address. Mailbox providers post for all of their users from few; behind a proxy there is one."""
 PER_USER_PER_S = 5
 _BUCKETS = 4096
 """Windows of limits: addresses and users that share one are few, and memory stays bounded."""
@@ -18,13 +16,15 @@ _BUCKETS = 4096
 class LinkLimits:
     """The windows of one process."""
 
-    def __init__(self, clock: Callable[[], int]) -> None:
-        """`clock` in milliseconds since 1970."""
-        self._windows, self._clock = LocalSenderLimit(), clock
+    def __init__(self, clock: Callable[[], int], *, address_calls_per_s: int) -> None:
+        """`clock` in milliseconds since 1970. Mailbox providers post for all of their users from few addresses, and
+        behind a proxy that is not known there is one.
+        """
+        self._windows, self._clock, self._per_address = LocalSenderLimit(), clock, address_calls_per_s
 
     def take_address(self, address: str) -> None:
         """:raises ProblemError: 429."""
-        self._take(f"address {_bucket(address)}", PER_ADDRESS_PER_S)
+        self._take(f"address {_bucket(address)}", self._per_address)
 
     def take_user(self, user: str) -> None:
         """:raises ProblemError: 429."""

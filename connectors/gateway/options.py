@@ -83,6 +83,18 @@ class ServeOptions:
     """Events waiting for the log; then 503. Default: 20 000."""
     drain_deadline: timedelta = timedelta(seconds=15)
     """How long requests in flight are waited for at the end. Default: 15 s."""
+    monitor_host: str = "127.0.0.1"
+    """Address to listen on at monitor_port and p0_monitor_port. Default: this machine only."""
+    monitor_port: int = 0
+    """Port of the ordinary gateway for /metrics, /docs and /openapi.json, which `port` has no more. Default 0: none."""
+    p0_monitor_port: int = 0
+    """The same of the P0 gateway. Default 0: none."""
+    proxies: tuple[str, ...] = ()
+    """Addresses and networks of your proxies, which alone are believed in X-Forwarded-For. Default: none."""
+    address_calls_per_s: int = 200
+    """Sign-ins and calls by signed links from one address in any second, each; where proxies are named, also calls by
+    which users change something. More get 429. Default: 200.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +177,10 @@ class GatewayOptions:
     """Calls of one user that change something, in any second; more get 429. Default: 20."""
     fan_outs_per_h: int = 1000
     """Fan-outs of one actor in any hour; more get 429. 0: no limit. Default: 1 000."""
+
+    def monitor_port(self) -> int:
+        """The port for those who operate the system; 0: there is none of its own."""
+        return self.serving.p0_monitor_port if self.kind == "p0" else self.serving.monitor_port
 
     def process(self) -> str:
         """The name under which this process reports what it obeys."""

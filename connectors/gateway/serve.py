@@ -85,6 +85,19 @@ class _Server(uvicorn.Server):
             self._on_ready(self.servers[0].sockets[0].getsockname()[1])
 
 
+def proxy_settings(options: GatewayOptions) -> dict[str, Any]:
+    """Of uvicorn: whose word on where somebody comes from is taken."""
+    proxies = options.serving.proxies
+    return {"proxy_headers": bool(proxies), "forwarded_allow_ips": list(proxies)}
+
+
+def _two_sockets(options: GatewayOptions, config: uvicorn.Config) -> list[socket.socket]:
+    """For everybody, and for those who operate the system."""
+    host = options.serving.monitor_host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return [config.bind_socket(), socket.create_server((host, options.monitor_port()), family=family)]
+
+
 def serve(options: GatewayOptions, app: App, *, on_ready: Callable[[int], None] | None = None) -> None:
     """Serve in the calling thread, which must be the main one, until SIGTERM or SIGINT.
 
@@ -100,12 +113,12 @@ def serve(options: GatewayOptions, app: App, *, on_ready: Callable[[int], None] 
         "log_config": None,
         "access_log": False,
         "server_header": False,
-        "proxy_headers": False,
+        **proxy_settings(options),
         "backlog": 2048,
         "limit_concurrency": options.serving.connections_max,
         "timeout_keep_alive": 75,
         "timeout_graceful_shutdown": int(options.serving.drain_deadline.total_seconds()),
     }
-    server = _Server(uvicorn.Config(app, **settings), app, on_ready)
-    server.run()
+    config = uvicorn.Config(app, **settings)
+    _Server(config, app, on_ready).run(_two_sockets(options, config) if options.monitor_port() else None)
     _logger.info("gateway_stopped", lane=options.kind)

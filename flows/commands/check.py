@@ -23,9 +23,10 @@ from connectors.providers.push.webpush_token import application_key
 from flows.config.access import LINK_KEY_FILE
 from flows.config.credentials import FILE_NAME, development_credentials
 from flows.config.installed import installed_providers
+from flows.config.private_files import exposed_files
 from flows.config.providers import PROVIDERS, InForce, providers_in_force
 from flows.config.served import simulated
-from flows.config.settings import Settings
+from flows.config.settings import Settings, configuration_file
 from flows.process.directories import INBOX
 from flows.process.expiry import credential_ends
 from flows.process.opening import broker_addresses, open_configured_log, system_topics, unreachable
@@ -55,6 +56,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield from _check_types(settings)
     yield from _check_credentials(settings)
     yield _check_links(settings)
+    yield from _check_files(settings)
     yield _check_host(settings)
     yield _check_directory(settings.data_dir)
     if settings.profile == "kafka":
@@ -105,6 +107,12 @@ def _is_key(secret: Secret, algorithm: str) -> bool:
     except (NotImplementedError, ValueError, jwt.PyJWTError):
         return False
     return True
+
+
+def _check_files(settings: Settings) -> Iterator[Finding]:
+    """A warning, since a machine may have no other account."""
+    for fault in exposed_files(settings, configuration_file()):
+        yield Finding("files with secrets", True, f"warning: {fault}")
 
 
 def _check_host(settings: Settings) -> Finding:

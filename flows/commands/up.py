@@ -161,15 +161,17 @@ def _announce(supervisor: Supervisor, output: Output) -> None:
     development_secret = settings.gateway.user_secret is None
     record["user_secret"] = development_credentials(settings.data_dir).user_secret if development_secret else None
     record["processes"] = [{"name": name, "pid": pid} for name, pid in supervisor.processes().items()]
-    output.show(record, _welcome(record, str(directory_of(settings))))
+    table = settings.gateway
+    monitor = f"http://{table.monitor_host}:{table.monitor_port}" if table.monitor_port else supervisor.url
+    output.show(record, _welcome(record, str(directory_of(settings)), monitor))
 
 
-def _welcome(record: dict[str, Any], directory: str) -> str:
+def _welcome(record: dict[str, Any], directory: str, monitor: str) -> str:
     key = record["keys"].get("producer", "YOUR_KEY")
     url, command = record["url"], Path(sys.executable).with_name("carillon")
     return f"""\
 Carillon is up; everything it knows is in {directory}
-  API       {url}/v1     (OpenAPI at {url}/openapi.json, metrics at {url}/metrics)
+  API       {url}/v1     (OpenAPI at {monitor}/openapi.json, metrics at {monitor}/metrics)
   P0 API    {record["p0_url"]}/v1
   Console   {record["console"]}     (sign in with a key of credentials.json, of ops, support or marketing)
 Try it, in another terminal:

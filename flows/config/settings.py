@@ -351,6 +351,11 @@ def cluster_variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("BYTEWAX_")}
 
 
+def configuration_file() -> Path:
+    """The file that counts, which need not exist."""
+    return Path(os.environ.get(CONFIG_VARIABLE, FILE_NAME))
+
+
 def _file_table(file: Path | None, variables: Mapping[str, str]) -> dict[str, Any]:
     named = file or (Path(variables[CONFIG_VARIABLE]) if CONFIG_VARIABLE in variables else None)
     path = named or Path(FILE_NAME)

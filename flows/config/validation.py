@@ -86,6 +86,7 @@ def _address_faults(settings: Settings) -> Iterator[str]:
     for name, port in (("port", table.port), ("p0_port", table.p0_port)):
         if not 0 <= port <= _PORT_MAX:
             yield f"gateway.{name}: {port} is no port; choose one from 1 to {_PORT_MAX}, or 0 for any"
+    yield from _monitor_faults(table)
     if table.port and table.port == table.p0_port:
         yield f"gateway.p0_port: {table.port} is that of the ordinary gateway; choose another or 0 for any"
     yield from _place_faults(given)
@@ -99,6 +100,23 @@ def _address_faults(settings: Settings) -> Iterator[str]:
     for broker in settings.kafka.bootstrap.split(","):
         if not is_origin(f"kafka://{broker.strip()}") or ":" not in broker:
             yield f"kafka.bootstrap: {broker.strip()!r} is no address; write HOST:PORT, several separated by commas"
+
+
+def _monitor_faults(table: GatewayTable) -> Iterator[str]:
+    ports = [port for port in (table.port, table.p0_port) if port]
+    if not is_host(table.monitor_host):
+        yield f"gateway.monitor_host: {table.monitor_host!r} is no address; 127.0.0.1 is this machine"
+    for name, port in (("monitor_port", table.monitor_port), ("p0_monitor_port", table.p0_monitor_port)):
+        if not 0 <= port <= _PORT_MAX or port in ports:
+            yield f"gateway.{name}: {port} is no port, or one that another listens on; 0 is none"
+        ports += [port] if port else []
+    for given in table.proxies:
+        try:
+            ipaddress.ip_network(given)
+        except ValueError:
+            yield f"gateway.proxies: {given!r} is no address and no network; write 10.0.0.7 or 10.0.0.0/24"
+    if table.address_calls_per_s < 1:
+        yield "gateway.address_calls_per_s: must be 1 or more"
 
 
 def _place_faults(given: ProviderOptions) -> Iterator[str]:

@@ -15,7 +15,7 @@ from state.model.schema import Schema
 Act = Literal[
     "kill", "lift", "explain", "history", "search", "retry_letter", "discard_letter", "campaign", "sign_in",
     "sign_out_everywhere", "template", "template_test", "type", "ask_limit",
-    "limit",
+    "limit", "device_moved", "configuration",
 ]  # fmt: skip
 """What can be done."""
 
@@ -31,7 +31,8 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     act: Act
     about: dict[str, str] = {}
     """What it was done to: `user`, `event`, `scope` and `value`, `letter`, `campaign` and `verb`; `type`, `locale` and
-    `version` or `channel`; `sender`; `approval`, if a second person confirmed.
+    `version` or `channel`; `sender`; `from_user` and `to_user`, hashed; `process` and `host`; `approval`, if a second
+    person confirmed.
     """
     reason: str | None = None
     """In his words."""

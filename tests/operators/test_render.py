@@ -336,6 +336,14 @@ def test_a_webhook_gets_what_it_is_about_and_what_a_person_would_read() -> None:
     }  # fmt: skip
 
 
+def test_what_a_person_would_read_of_a_webhook_is_bounded() -> None:
+    texts = {"title": "{{ p.text }}", "one": "{{ p.text }}" * 12}
+    content = render(emission("mention", payload={"text": "\U0001f514" * 450}), "webhook", texts=texts)
+    assert isinstance(content, WebhookContent)
+    assert len(content.data["title"]) <= 240
+    assert 1_000 < len(content.data["text"]) <= 4_000
+
+
 def test_a_chat_gets_what_a_mail_says_and_no_more_than_it_shows() -> None:
     for text, length in (("a < b " + "x" * 1_000, 1_000), ("x" * 50_000, 0), ("", 0)):
         content = render(emission("mention", payload={"text": text}), "chat")

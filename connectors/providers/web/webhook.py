@@ -5,8 +5,9 @@ The webhook-id depends on the delivery alone, so a receiver knows a repeat by it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 
@@ -20,6 +21,8 @@ from connectors.providers.web.signature import endpoint_secret, sign
 from state.model.content import WebhookContent
 
 _GONE = 410
+_BODY_BYTES_MAX = 20_000
+"""What the specification advises; all but the payload is bounded by half of it and more."""
 _THROTTLED = (429, 502, 503, 504)
 
 
@@ -28,11 +31,9 @@ def build_request(delivery: Delivery, options: WebhookOptions, *, now_ms: int) -
     content = delivery.content
     if not isinstance(content, WebhookContent):
         raise TypeError("a document is sent to a webhook")
-    body = orjson.dumps({
-        "type": content.type,
-        "timestamp": datetime.fromtimestamp(content.at // 1000, UTC).isoformat(),
-        "data": {"user": delivery.user, "endpoint": delivery.device, **content.data},
-    })  # fmt: skip
+    body = _body(delivery, content, content.data)
+    if len(body) > _BODY_BYTES_MAX:
+        body = _body(delivery, content, {**content.data, "payload": None, "payload_left_out": True})
     secrets = [
         endpoint_secret(secret, delivery.user, delivery.device)
         for secret in (options.secret, options.secret_before)
@@ -40,6 +41,14 @@ def build_request(delivery: Delivery, options: WebhookOptions, *, now_ms: int) -
     ]
     headers = sign(secrets, delivery.provider_id, now_ms // 1000, body)
     return Request(path_of(delivery), {"content-type": "application/json", **headers}, body)
+
+
+def _body(delivery: Delivery, content: WebhookContent, data: Mapping[str, Any]) -> bytes:
+    return orjson.dumps({
+        "type": content.type,
+        "timestamp": datetime.fromtimestamp(content.at // 1000, UTC).isoformat(),
+        "data": {"user": delivery.user, "endpoint": delivery.device, **data},
+    })  # fmt: skip
 
 
 def parse_response(response: Response, delivery: Delivery) -> Result:

@@ -41,8 +41,28 @@ def test_token_of_another_user_moves(gateway: Gateway) -> None:
     register(gateway, one, "phone", shared)
     assert register(gateway, two, "phone", shared).status == 200
     assert (active(gateway, one), active(gateway, two)) == ({}, {"phone": shared})
+    noted = gateway.values("audit")
     assert register(gateway, two, "tablet", shared).status == 200
     assert active(gateway, two) == {"tablet": shared}
+    assert gateway.values("audit") == noted, "it is his own"
+    hashed = [sha256(user.encode()).hexdigest()[:16] for user in (one, two)]
+    assert noted[-1]["about"] == {"from_user": hashed[0], "to_user": hashed[1]}, "FAULTS S14"
+    assert (noted[-1]["by"], noted[-1]["role"], noted[-1]["act"]) == (hashed[1], "user", "device_moved")
+    assert (
+        gateway.call("PUT", f"/v1/users/{one}/endpoints/push/phone", {"address": shared, "platform": "ios"}).status
+        == 200
+    )
+    assert [gateway.values("audit")[-1][name] for name in ("by", "role")] == ["shop", "producer"]
+    assert not {one, two} & {value for act in gateway.values("audit") for value in (act["by"], *act["about"].values())}
+
+
+def test_a_token_that_cannot_be_noted_does_not_move(gateway: Gateway) -> None:
+    one, two = uuid4().hex, uuid4().hex
+    shared = token(one)
+    register(gateway, one, "phone", shared)
+    with gateway.fault("refuse_audit"):
+        assert register(gateway, two, "phone", shared).status == 503
+    assert (active(gateway, one), active(gateway, two)) == ({"phone": shared}, {})
 
 
 def test_one_phone_is_one_phone_however_its_token_is_spelled(gateway: Gateway) -> None:

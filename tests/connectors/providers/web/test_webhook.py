@@ -44,6 +44,17 @@ def test_answers(status: int, headers: dict[str, str], expected: Result) -> None
     assert webhook.parse_response(Response(status, headers, b"whatever it says"), HOOK) == expected
 
 
+def test_a_body_has_at_most_20_000_bytes_so_a_large_payload_stays_behind() -> None:
+    for size, left_out in ((15_000, False), (16_384, True)):
+        data = {"event_id": "e1", "text": "x" * 4_000, "payload": {"a": "y" * size}}
+        hook = delivery(WebhookContent("like", 1, data), channel="webhook", address="https://hooks.example.org/")
+        body = webhook.build_request(hook, OPTIONS, now_ms=1).body
+        assert len(body) <= 20_000
+        sent = json.loads(body)["data"]
+        assert (sent["payload"] is None, sent.get("payload_left_out", False)) == (left_out, left_out)
+        assert sent["text"] == data["text"]
+
+
 def test_the_request_is_signed_by_both_secrets_of_the_endpoint_and_timed_by_the_try() -> None:
     request = webhook.build_request(HOOK, OPTIONS, now_ms=1_700_000_100_999)
     body: dict[str, Any] = json.loads(request.body)

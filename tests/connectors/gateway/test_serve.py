@@ -1,0 +1,96 @@
+"""Who reaches what of a gateway: a port for those who operate it, and what is believed of a proxy."""
+
+import asyncio
+import http.client
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from helpers.callers import user_call
+from helpers.gateway import running
+
+from connectors.gateway.options import GatewayOptions, ServeOptions, UserTokens
+from connectors.gateway.serve import proxy_settings
+from flows.config.settings import load_settings
+from infra.services import free_port
+from state.model.errors import ConfigurationError
+
+
+def asked(port: int, path: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", path, headers={"authorization": "Bearer key-ops"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("kind", ["ordinary", "p0"])
+def test_metrics_and_documents_are_at_a_port_of_their_own_and_nothing_else_is(tmp_path: Path, kind: str) -> None:
+    """FAULTS S76."""
+    port = free_port()
+    name = "monitor_port" if kind == "ordinary" else "p0_monitor_port"
+    with running(tmp_path, kind=kind, serving={name: port}) as gateway:
+        for path in ("/metrics", "/docs", "/openapi.json"):
+            assert (asked(gateway.port, path), asked(port, path)) == (404, 200)
+        for path in ("/healthz", "/readyz"):
+            assert (asked(gateway.port, path), asked(port, path)) == (200, 200)
+        for path in ("/v1/notifications/e", "/v1/ops/kill", "/console/sign-in", "/components/index.json"):
+            assert asked(port, path) == 404
+        assert asked(gateway.port, "/v1/notifications/e") == 403, "it is there, and not for ops"
+        assert gateway.stop() == 0
+
+
+def test_an_address_changes_so_much_in_a_second_where_it_is_known(tmp_path: Path) -> None:
+    """FAULTS S23: users behind a proxy that is known each have their own."""
+    serving = {"proxies": ["127.0.0.1"], "address_calls_per_s": 3}
+
+    def change(user: str, address: str) -> int:
+        headers = {"x_forwarded_for": address}
+        return user_call(gateway, "PATCH", "/v1/preferences", {"master": True}, user=user, **headers).status
+
+    with running(tmp_path, serving=serving) as gateway:
+        statuses = [change(f"user{number}", f"198.51.100.9, 203.0.113.{number % 2}") for number in range(40)]
+        assert set(statuses) == {200, 429}
+        assert change("ann", "203.0.113.77") == 200
+    with running(tmp_path, serving={"address_calls_per_s": 3}) as gateway:
+        assert {change(f"user{number}", "203.0.113.1") for number in range(20)} == {200}, "all seem to come from one"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "peer", "forwarded", "client"),
+    [
+        ((), "10.0.0.7", "203.0.113.1", "10.0.0.7"), (("10.0.0.0/24",), "10.0.0.7", "203.0.113.1", "203.0.113.1"),
+        (("10.0.0.0/24",), "203.0.113.9", "198.51.100.1", "203.0.113.9"),
+        (("10.0.0.7",), "10.0.0.7", "198.51.100.1, 203.0.113.1", "203.0.113.1"),
+        (("10.0.0.0/24",), "10.0.0.7", "198.51.100.1, 203.0.113.1, 10.0.0.8", "203.0.113.1"),
+    ],
+)  # fmt: skip
+def test_only_a_proxy_of_ours_says_where_somebody_comes_from(
+    proxies: tuple[str, ...], peer: str, forwarded: str, client: str
+) -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        seen.append(scope["client"][0])
+
+    options = GatewayOptions(Path(), (), UserTokens(""), serving=ServeOptions(proxies=proxies))
+    config = uvicorn.Config(app, **proxy_settings(options))
+    config.load()
+    scope: Any = {"type": "http", "client": (peer, 1), "headers": [(b"x-forwarded-for", forwarded.encode())]}
+    asyncio.run(config.loaded_app(scope, None, None))
+    assert seen == [client]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MONITOR_PORT", "70000"), ("MONITOR_PORT", "8701"), ("P0_MONITOR_PORT", "8700"), ("PROXIES", "proxy.internal"),
+        ("PROXIES", "10.0.0.1/8"), ("MONITOR_HOST", "1.2.3"), ("ADDRESS_CALLS_PER_S", "0"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_by_its_key(key: str, value: str) -> None:
+    given = {f"CARILLON_GATEWAY__{key}": value, "CARILLON_GATEWAY__PORT": "8700", "CARILLON_GATEWAY__P0_PORT": "8701"}
+    with pytest.raises(ConfigurationError, match=f"gateway.{key.lower()}"):
+        load_settings(environment=given)
