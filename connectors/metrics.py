@@ -153,6 +153,10 @@ CREDENTIAL_EXPIRES = Gauge(
     "Days until a credential ends, looked at once an hour; below 0: it has ended",
     ["credential"],
 )
+CLOCK_SET_SECONDS = Gauge(
+    "carillon_clock_set_seconds",
+    "By how much the machine's clock was set while the process ran, as long as that is not believed; else 0",
+)
 DELIVERIES_IN_FLIGHT = Gauge("carillon_deliveries_in_flight", "Requests at a provider right now", ["provider"])
 BREAKER_STATE = Gauge(
     "carillon_breaker_state",

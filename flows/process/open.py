@@ -6,13 +6,17 @@ from dataclasses import replace
 
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import Claim, ClaimableLog
+from connectors.log.owners import running_seconds
 from connectors.log.topics import COMPACTED_TOPICS
 from flows.config.settings import Settings
+from flows.process.steady_clock import SteadyClock
+
+_CLOCK = SteadyClock(lambda: time.time_ns() // 1_000_000, lambda: int(running_seconds() * 1000))
 
 
 def clock_ms() -> int:
     """The wall clock in milliseconds since 1970; handed on as an argument, never read below flows/."""
-    return time.time_ns() // 1_000_000
+    return _CLOCK()
 
 
 def log_opener(settings: Settings, *, patient: bool = True, claim: Claim | None = None) -> Callable[[], ClaimableLog]:

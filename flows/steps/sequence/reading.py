@@ -11,6 +11,7 @@ The lag of sequence itself does not count here: less credit would not make it sm
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -19,6 +20,7 @@ from typing import NamedTuple
 from connectors.load import LoadLevels, is_load
 from connectors.log import Log, Reader, Record
 from connectors.log.backlog import Backlog
+from flows.steps.sequence.clock import DecisionClock
 from state.model.envelope import TopicPartition
 from state.model.errors import MalformedRecordError
 from state.model.load import P1_HALVED, P1_WAITS, P2_WAITS
@@ -50,6 +52,8 @@ class SequenceBatch(NamedTuple):
     """Whether a place is at the level at which what was accepted is shed."""
     away: frozenset[str] = frozenset()
     """What cannot be sent now (RULES 3.E)."""
+    lead: int = 0
+    """By how much `now` is ahead of the machine's clock, which was set back then; in ms."""
 
 
 class SequenceOptions(NamedTuple):
@@ -83,11 +87,13 @@ class SequenceReading:
         clock: Callable[[], int],
         drain: Callable[[], bool],
         backlog: Backlog | None = None,
+        not_before: int = 0,
     ) -> None:
         """Begin at the positions, or with the oldest records; what is no longer there was given up before. `backlog` is
-        told how far P1 is behind.
+        told how far P1 is behind. `not_before` is the time of the last decision.
         """
-        self._log, self._options, self._clock, self._drain = log, options, clock, drain
+        self._log, self._options, self._drain = log, options, drain
+        self._clock, self._machine_clock = DecisionClock(clock, not_before), clock
         self._backlog, self._load = backlog or Backlog(), LoadLevels()
         self._p1 = _places(log, ("events.p1",))
         self._p2 = _places(log, ("events.p2",))
@@ -97,7 +103,7 @@ class SequenceReading:
         self._reader: Reader = log.reader({p: max(positions.get(p, 0), log.begin_offset(*p)) for p in places})
         self.refill()
         self._next_tick = 0
-        self._read_at = clock()
+        self._read_at = self._clock()
         self._ended = False
         self._events: list[Record] = []
         """Read, and handed on when the settings have been read to `_settings_until`."""
@@ -124,8 +130,9 @@ class SequenceReading:
             self._next_tick = now + _ms(REST_TICK_INTERVAL if self._rests(now) else TICK_INTERVAL)
         if not (settings or events or ticks):
             return None
-        under_load = self._load.level(now, but="sequence") >= P1_WAITS
-        return SequenceBatch(settings, events, now, ticks, under_load, self._load.away(now))
+        lead = math.ceil(self._clock.lead)
+        under_load, away = self._load.level(now - lead, but="sequence") >= P1_WAITS, self._load.away(now - lead)
+        return SequenceBatch(settings, events, now, ticks, under_load, away, lead)
 
     def _read(self) -> tuple[list[Record], list[Record]]:
         """A bounded batch of settings, and the events that wait for them once the last of them is in it."""
@@ -209,7 +216,7 @@ class SequenceReading:
 
     def refill(self) -> None:
         """A new epoch begins: its credit."""
-        options, level = self._options, self._load.level(self._clock(), but="sequence")
+        options, level = self._options, self._load.level(self._machine_clock(), but="sequence")
         self._p1_credit = max(1, options.p1_budget // 2) if level >= P1_HALVED else options.p1_budget
         self._p2_credit = 0 if level >= P2_WAITS else options.p2_budget
         self._bulk_credit = options.bulk_budget

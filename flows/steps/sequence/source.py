@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+import msgspec
+
 from connectors.load import is_load
 from connectors.log import Log, NewRecord, Record
 from connectors.log.backlog import Backlog
@@ -52,6 +54,8 @@ _RESTORE_WITHIN = timedelta(seconds=60)
 _SCHEMA = (("schema", b"work/1+json"),)
 _GIVEN_BACK = (AGAIN_HEADER, ATTEMPT_HEADER)
 _STORED_IDLE_EPOCHS = 25
+_LEAD_MS = 1_000
+"""What a clock that is kept right by small steps never comes to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ class SequenceLogic:
             clock=parts.clock,
             drain=parts.drain,
             backlog=parts.backlog,
+            not_before=self._state.stamp,
         )
         self._read_since_commit = True
         self._idle_epochs = 0
@@ -141,10 +146,11 @@ class Sequencer:
         self._partitions = {topic: log.partitions(topic) for topic in ("work", "followers")}
         self._handler = RecordHandler(STAGE, journal, log.partitions("dead_letters"))
         self._batch = self._handler.batch()
+        self._lead = 0
 
     def sequence(self, state: SequenceState, batch: SequenceBatch) -> list[NewRecord]:
         """What a batch becomes; the state includes it then."""
-        state.stamp = max(state.stamp, batch.now)
+        state.stamp, self._lead = max(state.stamp, batch.now), batch.lead
         self._renew_types(self._types.up_to_date() if batch.events else self._types.current)
         written: list[NewRecord] = []
         for versions in announce_versions(state, self._versions):
@@ -185,7 +191,10 @@ class Sequencer:
         if record.topic == RETRIES:
             again, attempt = _given_back(record.headers) or ("", "")
             return sequence_retry(state, record.value, _group(record.key), place, again=again, attempt=attempt)
-        return sequence_event(state, self._registry, EVENT.decode(record.value), place, record.timestamp_ms)
+        event = EVENT.decode(record.value)
+        if self._lead > _LEAD_MS:  # or it would be too old for its ttl as soon as it comes
+            event = msgspec.structs.replace(event, ingested_at=event.ingested_at + self._lead)
+        return sequence_event(state, self._registry, event, place, record.timestamp_ms)
 
     def _written(self, state: SequenceState, sequenced: Sequenced, record: Record) -> list[NewRecord]:
         written: list[NewRecord] = []

@@ -113,7 +113,7 @@ class TransactionalStrategy:
     def begin(self) -> None:
         used = self._settings.catch_up()
         self._batch = _Batch(used={f"{topic}/{number}": offset for (topic, number), offset in used.items()})
-        self._now = max(self._now, self._parts.now_ms())  # the clock of decisions never falls
+        self._now = self._parts.now_ms()  # also where the clock was set back: events have its time then, too
 
     def read(self, record: Record) -> None:
         """Decide an event."""

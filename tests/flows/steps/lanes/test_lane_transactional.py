@@ -45,12 +45,12 @@ class Lanes:
 
     def __init__(self, system: System, *, config: str = "", behind_ms: int = 0) -> None:
         (system.directory / "carillon.toml").write_text(config)
-        self.system, self._behind_ms = system, behind_ms
+        self.system, self.behind_ms = system, behind_ms
         self.number = partition_of_group(key_group(USER), system.log.partitions("events.p0"))
         self._read = 0
 
     def clock(self) -> int:
-        return now_ms() - self._behind_ms
+        return now_ms() - self.behind_ms
 
     @contextmanager
     def started(self, **channels: Provider) -> Iterator[Lane]:
@@ -131,6 +131,17 @@ def test_push_first_sends_the_text_message_once_however_often_it_starts(system: 
             time.sleep(0.2)
             assert lane.open
     assert (len(push.keys), len(sms.keys)) == (1, 1)
+
+
+def test_no_code_is_too_old_because_the_clock_was_ahead_before(system: System) -> None:
+    system.feed([system.endpoint(USER, "push", "d1", token("a"))])
+    lanes, push = Lanes(system, behind_ms=-7_200_000), answers(Sent("p"))
+    with lanes.started(push=push) as lane:
+        for lanes.behind_ms in (-7_200_000, 0):
+            system.feed([system.p0(USER, ingested_at=lanes.clock())])
+            lane.accept(lanes.new_events())
+            settle(lane)
+    assert len(push.keys) == 2
 
 
 def test_a_dead_letter_is_in_the_log_before_its_event_is_passed(system: System) -> None:

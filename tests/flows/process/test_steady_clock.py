@@ -1,0 +1,62 @@
+"""The clock of a process while somebody sets the machine's."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from connectors.metrics import CLOCK_SET_SECONDS
+from flows.process.steady_clock import BELIEVED_AFTER, STEP_MS, TOLD_AFTER_MS, SteadyClock
+
+BELIEVED_MS = int(BELIEVED_AFTER.total_seconds() * 1000)
+START = 1_767_225_600_000
+HOUR = 3_600_000
+
+
+class Machine:
+    """A clock that is set, and the time that passes."""
+
+    def __init__(self) -> None:
+        self.set_by = self.passed = 0
+        self.clock = SteadyClock(lambda: START + self.passed + self.set_by, lambda: self.passed)
+
+    def wait(self, ms: int) -> int:
+        """The process's time after so long, by its own beginning; it looks ten times a second meanwhile."""
+        for _ in range(ms // 100):
+            self.passed += 100
+            self.clock()
+        return self.clock() - START - self.passed
+
+
+@pytest.mark.parametrize("by", [HOUR, -HOUR, STEP_MS + 1, -STEP_MS - 1])
+def test_a_step_is_told_at_once_and_believed_when_it_has_lasted(by: int) -> None:
+    machine = Machine()
+    machine.set_by = by
+    with capture_logs() as logs:
+        assert machine.wait(TOLD_AFTER_MS + 200) == 0
+        assert [(entry["event"], entry["by_s"]) for entry in logs] == [("clock_set", round(by / 1000))]
+        assert CLOCK_SET_SECONDS._value.get() == by / 1000
+        assert machine.wait(BELIEVED_MS - TOLD_AFTER_MS - 400) == 0
+        assert machine.wait(1_000) == by
+    assert [entry["event"] for entry in logs] == ["clock_set", "clock_believed"]
+    assert CLOCK_SET_SECONDS._value.get() == 0
+
+
+def test_a_step_that_is_taken_back_has_moved_nothing() -> None:
+    machine = Machine()
+    with capture_logs() as logs:
+        for by in (HOUR, 0, -HOUR, 0):
+            machine.set_by = by
+            assert machine.wait(BELIEVED_MS - 1_000) == 0
+    assert [entry["event"] for entry in logs] == ["clock_set", "clock_set_back_again"] * 2
+
+
+def test_small_steps_are_followed_and_an_interrupted_look_is_no_step() -> None:
+    machine = Machine()
+    with capture_logs() as logs:
+        for _ in range(20):
+            machine.set_by += 300
+            assert machine.wait(1_000) == machine.set_by
+        machine.set_by += HOUR  # the process was stopped between its two readings
+        machine.clock()
+        machine.set_by -= HOUR
+        assert machine.wait(5_000) == machine.set_by
+    assert not logs

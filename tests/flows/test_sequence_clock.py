@@ -1,0 +1,46 @@
+"""What sequence writes where the machine's clock was wrong, and is set right again."""
+
+from helpers.flow_bench import START, Bench, Clock, calls
+
+from flows.steps.sequence.clock import DecisionClock
+from state.model.work import EventWork, TickWork, decode_work
+
+HOUR = 3_600_000
+
+
+def test_the_time_of_decisions_never_falls_nor_stands_still() -> None:
+    machine = Clock()
+    clock = DecisionClock(machine)
+    machine.now += 2 * HOUR
+    assert clock() == START + 2 * HOUR
+    machine.now -= 2 * HOUR
+    assert clock() == START + 2 * HOUR
+    times = []
+    for _ in range(5):
+        machine.now += HOUR
+        times.append(clock() - START)
+    assert times == [2.5 * HOUR, 3 * HOUR, 3.5 * HOUR, 4 * HOUR, 5 * HOUR], "caught up after twice as long"
+    assert DecisionClock(machine, machine.now + HOUR)() == machine.now + HOUR, "also over a restart"
+
+
+def test_events_keep_their_ttl_and_time_goes_on_when_a_clock_that_was_ahead_is_right_again(bench: Bench) -> None:
+    """Both while it runs and when it starts: every like has an hour, and the clock was a day ahead."""
+    day = 24 * HOUR
+    bench.clock.now += day
+    bench.append(bench.event("ahead", target="u1", object="o1"))
+
+    def set_right(call: int) -> None:
+        bench.clock.now += 500
+        if call == 15:
+            bench.clock.now -= day
+            bench.append(bench.event("running", target="u1", object="o2"))
+
+    bench.sequence(calls(30, set_right))
+    bench.append(bench.event("started", target="u1", object="o3"))
+    bench.sequence()
+    works = [decode_work(record.value) for record in bench.read("work")]
+    ages = {work.event.event_id: work.stamp - work.event.ingested_at for work in works if isinstance(work, EventWork)}
+    assert sorted(ages) == ["ahead", "running", "started"]
+    assert max(ages.values()) < 60_000, ages
+    stamps = {work.stamp for work in works if isinstance(work, TickWork) and work.stamp > START + day + 15 * 500}
+    assert len(stamps) > 5, "time stands still"
