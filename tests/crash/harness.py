@@ -37,12 +37,14 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     felt: Counter[tuple[str, str]] = field(default_factory=Counter)
+    stopped: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
 
     def table(self) -> str:
         """Figures of the run, one per line."""
         lines = [f"seed {self.seed}: {self.felt.total()} kills"]
         lines += [f"  {count:6}  kill -9 of {name} {when}" for (name, when), count in sorted(self.felt.items())]
+        lines += [f"  {count:6}  stops of {name}" for name, count in sorted(self.stopped.items())]
         lines += [f"  {count:6}  {name}" for name, count in sorted(self.counts.items())]
         lines += [f"  {count:6}  s {name}" for name, count in self.seconds.items()]
         return "\n".join(lines)
@@ -62,8 +64,9 @@ def crash_run(
     rate_per_s: float = 30,
     names: tuple[str, ...] = NAMES,
     quiet_s: float = 0,
+    frozen_s: float = 2,
 ) -> Outcome:
-    """See the module. After the last kill the load goes on for `quiet_s`."""
+    """See the module. After the last kill the load goes on for `quiet_s`; some stand still for up to `frozen_s`."""
     outcome = Outcome(seed, directory)
     writer = TruthWriter(directory / TRUTH)
     began = time.monotonic()
@@ -75,10 +78,10 @@ def crash_run(
         outcome.seconds["settling in"] = _since(began)
         began = time.monotonic()
         load.start()
-        killer = Killer(system, seed, kills, names=names)
+        killer = Killer(system, seed, kills, names=names, frozen_s=frozen_s)
         killer.run()
         time.sleep(quiet_s)
-        outcome.felt = killer.felt
+        outcome.felt, outcome.stopped = killer.felt, killer.stopped
         outcome.seconds["under fire"] = _since(began)
         began = time.monotonic()
         load.finish()

@@ -1,4 +1,5 @@
-"""kill -9 at seeded random moments: every process, the supervisor too, in the first second and while it recovers.
+"""kill -9 at seeded random moments: every process, the supervisor too, in the first second and while it recovers. And
+stops: some stand still one after the other, and go on in another order.
 
 A killing is counted only when it was felt: the process was alive, then was gone, and another one took its place.
 """
@@ -10,13 +11,13 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from crash.left_behind import log_of
 from crash.whole_system import System
-from helpers.up import alive
+from helpers.up import alive, state_of
 from helpers.waiting import wait_for
 
 from connectors.log.interface import Log
@@ -28,7 +29,8 @@ _RESTART_S = 90
 STEADY, FIRST_SECOND, RECOVERY, TOGETHER = "at work", "in its first second", "in recovery", "together"
 SENDING, UNDER_WAY = "while a provider answers", "with a record under way"
 SLOW_LOG = "while the log keeps it waiting"
-_WHENS = (STEADY, UNDER_WAY, SLOW_LOG, SLOW_LOG, FIRST_SECOND, FIRST_SECOND, RECOVERY, TOGETHER)
+_FREEZE = "not killed, but stopped"
+_WHENS = (STEADY, UNDER_WAY, SLOW_LOG, SLOW_LOG, FIRST_SECOND, FIRST_SECOND, RECOVERY, TOGETHER, _FREEZE)
 _COMES_BY = {
     "sequence": ("events.p1", 0.04), "decide": ("events.p1", 0.08), "deliver": ("deliver.push", 0.04),
     "inbox": ("inbox", 0.04), "transactional": ("events.p0", 0.03),
@@ -51,8 +53,12 @@ class Killer:
     pause_s: float = 1.0
     names: tuple[str, ...] = NAMES
     """Who is killed, besides the supervisor."""
+    frozen_s: float = 2.0
+    """For how long some stand still at most; after 20 s they are killed and replaced."""
     felt: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(process, when) to how often."""
+    stopped: Counter[str] = field(default_factory=Counter)
+    """How often somebody stood still for a while."""
 
     def __post_init__(self) -> None:
         self._choose = random.Random(f"kills {self.seed}")
@@ -75,6 +81,9 @@ class Killer:
 
     def _one_or_two(self, log: Log) -> None:
         when = self._next(self._whens, _WHENS)
+        if when == _FREEZE:
+            self._freeze()
+            return
         first = self._next(self._names, self.names)
         if first in SENDERS and self._choose.random() < 0.7 and self._wait_for_slow_answer():
             self._kill(first, SENDING)
@@ -146,6 +155,23 @@ class Killer:
         self.felt[name, when] += 1
         if wait:
             wait_for(lambda: self.system.up.pids()[name] != pid, _RESTART_S, f"the restart of {name}")
+
+    def _freeze(self) -> None:
+        """Some, perhaps all, are stopped one by one, and go on in another order."""
+        names = self._choose.sample(self.names, self._choose.randint(1, len(self.names)))
+        pids = {name: self._pid(name) for name in names}
+        try:
+            for pid in pids.values():
+                os.kill(pid, signal.SIGSTOP)
+                wait_for(lambda pid=pid: state_of(pid) in ("T", ""), 10, "the stop of a process")
+                time.sleep(self._choose.uniform(0, 0.3))
+            time.sleep(self._choose.uniform(0, self.frozen_s))
+        finally:
+            for name in self._choose.sample(names, len(names)):
+                with suppress(ProcessLookupError):  # it was replaced
+                    os.kill(pids[name], signal.SIGCONT)
+                self.stopped[name] += 1
+                time.sleep(self._choose.uniform(0, 0.3))
 
     def _supervisor(self) -> None:
         """Every second time it dies once more before it serves."""

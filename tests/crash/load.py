@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from crash.people import SEGMENTS, STARS, USERS, endpoints, preferences, settle_in
+from crash.people import SEGMENTS, SOON, STARS, USERS, endpoints, preferences, settle_in
 from crash.truth import TruthWriter
 
 WORKERS = 8
@@ -187,7 +187,8 @@ class Script:
         if self.choose.random() < 0.4:
             patch = {"types": {"share": {"enabled": self.choose.random() < 0.5}}}
             return Job("PATCH", "/v1/preferences", patch, user=person)
-        return Job("PUT", "/v1/preferences", preferences(person, self.choose, datetime.now(UTC)), user=person)
+        document = preferences(person, self.choose, datetime.now(UTC), SOON)
+        return Job("PUT", "/v1/preferences", document, user=person)
 
     def _endpoint(self) -> Job:
         number = self.choose.randrange(len(USERS))

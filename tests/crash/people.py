@@ -1,7 +1,7 @@
 """Who lives in the system under load: addresses, preferences, who follows whom. Seeded; nothing here sends anything."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -47,13 +47,20 @@ def endpoints(number: int, choose: random.Random) -> Iterator[Call]:
         yield "PUT", f"/v1/users/{user}/endpoints/sms/mobile", {"address": phone(number, choose)}
 
 
-def preferences(user: str, choose: random.Random, now: datetime) -> dict[str, Any]:
-    """A document; quiet hours of some end within the next minutes, others' last."""
+SOON = (1, 1, 2, 2)
+"""Minutes until quiet hours end: where they begin beside the load, or what is not sent yet is held for longer than a
+run lasts."""
+
+
+def preferences(
+    user: str, choose: random.Random, now: datetime, ends_in: Sequence[int] = (*SOON, 480)
+) -> dict[str, Any]:
+    """A document; quiet hours end in one of these numbers of minutes."""
     if user in POPULAR:
         return {"frequency_cap": {"max_per_hour": 5000, "max_per_day": 5000}, "types": _types(choose)}
     document: dict[str, Any] = {"frequency_cap": _caps(choose), "types": _types(choose)}
     if choose.random() < 0.3:
-        document["quiet_hours"] = _quiet_hours(choose, now)
+        document["quiet_hours"] = _quiet_hours(choose, now, ends_in)
     if choose.random() < 0.15:
         document["muted"] = {"actors": [choose.choice(USERS)], "objects": [f"photo{choose.randrange(4)}"]}
     if choose.random() < 0.1:
@@ -81,11 +88,10 @@ def _types(choose: random.Random) -> dict[str, Any]:
     return types
 
 
-def _quiet_hours(choose: random.Random, now: datetime) -> dict[str, Any]:
+def _quiet_hours(choose: random.Random, now: datetime, ends_in: Sequence[int]) -> dict[str, Any]:
     zone = choose.choice(_ZONES)
     local = now.astimezone(ZoneInfo(zone))
-    ends_in = choose.choice((1, 1, 2, 2, 480))
-    start, end = local - timedelta(hours=1), local + timedelta(minutes=ends_in)
+    start, end = local - timedelta(hours=1), local + timedelta(minutes=choose.choice(ends_in))
     return {"enabled": True, "start": f"{start:%H:%M}", "end": f"{end:%H:%M}", "timezone": zone}
 
 

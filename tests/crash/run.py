@@ -24,6 +24,8 @@ from crash.killer import NAMES  # noqa: E402 - the path is set above
 from infra.services import start_kafka  # noqa: E402 - the path is set above
 
 _PROFILES = ("embedded", "kafka")
+_FROZEN_S = 30
+"""Longer than a process may be silent: some are replaced while they stand still."""
 
 
 def _arguments() -> argparse.Namespace:
@@ -57,7 +59,7 @@ def _run(profile: str, seed: int, kills: int, names: tuple[str, ...]) -> bool:
     directory = Path(tempfile.mkdtemp(prefix=f"carillon-crash-{profile}-"))
     print(f"{profile}: seed {seed}, directory {directory}", flush=True)
     with _environment(profile) as environment:
-        outcome = crash_run(directory, seed=seed, kills=kills, environment=environment, names=names)
+        outcome = crash_run(directory, seed=seed, kills=kills, environment=environment, names=names, frozen_s=_FROZEN_S)
     print(f"{profile}: {outcome.table()}", flush=True)
     for problem in outcome.problems:
         print(f"WRONG {problem}", flush=True)

@@ -27,3 +27,4 @@ def test_nothing_is_lost_doubled_or_decided_otherwise(
     assert {name for name, _ in outcome.felt} == {*NAMES, SUPERVISOR}, "somebody was never killed"
     # That a send was under way is all that can be asked for: whether its answer was stored before the kill is luck.
     assert {when for _, when in outcome.felt} >= {STEADY, FIRST_SECOND, RECOVERY, SENDING}
+    assert outcome.stopped

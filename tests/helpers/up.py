@@ -21,12 +21,17 @@ START_S = 120
 STOP_S = 90
 
 
-def alive(pid: int) -> bool:
+def state_of(pid: int) -> str:
+    """As Linux has it: `S` sleeps, `T` is stopped, `Z` has ended; empty: it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
+        return ""
+    return stat.rpartition(")")[2].split()[0]
+
+
+def alive(pid: int) -> bool:
+    return state_of(pid) not in ("Z", "")
 
 
 class Up:

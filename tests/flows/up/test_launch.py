@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 import subprocess
 import sys
 
@@ -35,3 +37,18 @@ def test_a_process_loads_what_it_needs(process: str) -> None:
     code = f"import sys, {', '.join(MODULES[process])}; {_TELL}"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert told.stdout.split() == NEEDED[process].split()
+
+
+def test_a_process_ends_with_its_owner_also_if_that_has_not_read_the_last_beat() -> None:
+    """Then its end of the pair does not read as closed, but as reset."""
+    ours, its = socket.socketpair()
+    code = "import os; from flows.up.launch import _wait_for_end; os.write(0, b'.'); os.close(1); _wait_for_end()"
+    with its:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=its.fileno(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+    with process:
+        assert process.stdout is not None
+        process.stdout.read()  # it has written its beat, and waits
+        ours.close()
+        assert process.wait(30) == -signal.SIGKILL
