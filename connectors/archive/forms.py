@@ -15,7 +15,7 @@ and time.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from connectors.archive.part_ends import BOUNDED, FILTERED
+from connectors.archive.part_ends import BOUNDED, FILTERED, FILTERED_MERGED
 from connectors.log.interface import Headers, Record
 from state.ledger import COLUMNS_OF, DISTINCT, KINDS, PACKED, SCHEMA, all_columns, latest
 from state.packed import PACKED_TEXT, order_numbers, packed_rows, taken, without_large_dictionaries
@@ -51,11 +51,14 @@ _LEDGER_OPTIONS: WriteOptions = {
         "actors.list.element",
     ],
     "write_statistics": list(BOUNDED),
-    "bloom_filter_options": {name: {"ndv": 20_000, "fpp": 0.01} for name in FILTERED},
     "store_schema": False,
 }
 """No dictionaries of what hardly repeats, bounds and filters only of what queries ask for, plain types for every
 reader."""
+
+
+def _filtered(names: Iterable[str]) -> WriteOptions:
+    return _LEDGER_OPTIONS | {"bloom_filter_options": {name: {"ndv": 20_000, "fpp": 0.01} for name in names}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,9 @@ class ArchiveForm:
     log_time: str
     """Column of the log's time in ms: it says to which hour a part belongs."""
     written: WriteOptions
-    """How Parquet stores the columns."""
+    """How Parquet stores the columns of the parts of some seconds."""
+    written_merged: WriteOptions
+    """The same of an hour, which is in order."""
     unfolded: Callable[[pa.Table], pa.Table]
     """The table as it is handed to Parquet."""
     merged: Callable[[Sequence[Path], int], Iterator[pa.Table]]
@@ -158,9 +163,10 @@ def row_groups(file: Path, first: int = 0, end: int | None = None) -> Iterator[p
 
 
 LEDGER = ArchiveForm(
-    PACKED, "log_ms", _LEDGER_OPTIONS, without_large_dictionaries, latest_states, every_state, ordered=False
-)
-RAW = ArchiveForm(RAW_SCHEMA, "timestamp_ms", {}, lambda table: table, every_record, None, ordered=True)
+    PACKED, "log_ms", _filtered(FILTERED), _filtered(FILTERED_MERGED), without_large_dictionaries, latest_states,
+    every_state, ordered=False,
+)  # fmt: skip
+RAW = ArchiveForm(RAW_SCHEMA, "timestamp_ms", {}, {}, lambda table: table, every_record, None, ordered=True)
 
 
 def raw_table(records: Sequence[Record]) -> pa.Table:

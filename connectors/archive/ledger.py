@@ -18,7 +18,7 @@ from connectors.archive.manifest import COLUMNAR
 from connectors.archive.newest import newest_records
 from connectors.archive.parquet import HOUR_MS
 from connectors.archive.scan import RowTest, any_of, begins_with, equal, one_of, within
-from connectors.archive.states import TOPIC, Hours, LedgerStates, of_group, states_of
+from connectors.archive.states import TOPIC, Hours, LedgerStates, of_group, of_people_of, states_of
 from connectors.archive.variants import by_variant
 from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_batches
@@ -143,12 +143,16 @@ class LedgerReader:
         emissions = pc.unique(decisions["emission_id"].drop_null())
         few = len(emissions) <= _EMISSIONS_NAMED_MAX
         named = one_of("emission_id", emissions.to_pylist()) if few else _begun_by(event, decisions)
-        about = any_of(named, equal("event_id", event))
-        heard = latest(states_of(hours, [equal("kind", "outcome"), about], _OF_ANSWERS))
+        about, people = any_of(named, equal("event_id", event)), of_people_of(decisions)
+        heard = latest(states_of(hours, [*people, equal("kind", "outcome"), about], _OF_ANSWERS))
         counts = replace(counts, heard=_by_outcome(heard))
         if not len(emissions):
             return counts
-        condition = [named if few else equal("first_event_id", event), one_of("kind", ("emission", "delivery"))]
+        condition = [
+            *people,
+            named if few else equal("first_event_id", event),
+            one_of("kind", ("emission", "delivery")),
+        ]
         found = latest(states_of(hours, condition, _OF_DELIVERIES, since_ms))
         deliveries = found.filter(pc.field("kind") == "delivery")
         handed_out, segments, cost = (pc.sum(found[name]).as_py() or 0 for name in ("deliveries", "segments", "cost"))
@@ -224,10 +228,12 @@ class LedgerReader:
         topics = COLUMNAR if "outcome" in query.kinds else (TOPIC,)
         if query.event is None:
             return self._states.scan(tests, group, topics=topics)
-        decisions = self._states.scan(_decided(query), group, ["emission_id", "ingested_at"])
+        decisions = self._states.scan(_decided(query), group, ["emission_id", "ingested_at", "key_group"])
         ids = pc.unique(decisions["emission_id"].drop_null()).to_pylist()
         related = any_of(equal("event_id", query.event), _of_emissions(ids))
-        return self._states.scan([related, *tests], group, topics=topics, since_ms=_first_of(decisions))
+        return self._states.scan(
+            [*of_people_of(decisions), related, *tests], group, topics=topics, since_ms=_first_of(decisions)
+        )
 
 
 def _page(
@@ -243,7 +249,7 @@ def _page(
         ids, since_ms = pc.unique(decisions["emission_id"].drop_null()), _first_of(decisions)
         few = len(ids) <= _EMISSIONS_NAMED_MAX
         begun = _of_emissions(ids.to_pylist()) if few else equal("first_event_id", query.event)
-        tests.append(any_of(equal("event_id", query.event), begun))
+        tests += [*of_people_of(decisions), any_of(equal("event_id", query.event), begun)]
     changing = [equal(name, value) for name, value in query.columns.items() if name not in _NEVER_CHANGES]
     tests = of_group([*changing, *tests, *_tests(query)], group)
     earliest = 0 if since_ms is None else since_ms - HOUR_MS

@@ -160,7 +160,8 @@ class ArchiveWriter:
     ) -> ArchiveManifest:
         name = f"{manifest.serial:010}{_SUFFIX}"
         path = self._directory / name
-        options, size = self._form.written, self._options.row_group_rows
+        options = self._form.written_merged if compacted else self._form.written
+        size = self._options.row_group_rows
         pq.write_table(self._form.unfolded(table), path, compression="zstd", row_group_size=size, **options)
         flush(path)
         ARCHIVE_PARTS.labels("written").inc()

@@ -22,6 +22,10 @@ BOUNDED: Final = ("kind", "key_group", "user", "time", "event_id", "first_event_
 """Columns whose bounds parts of the ledger have; those of earlier releases lack the last."""
 FILTERED: Final = ("event_id", "emission_id")
 """Columns with filters; parts of earlier releases have none."""
+FILTERED_MERGED: Final = ("event_id",)
+"""The same of an hour that is merged. Its order and the bounds of `key_group` find the few rows of a person there, and
+each row of a fan-out has an `emission_id` of its own: a filter would take more room than all else of it.
+"""
 _PARTS_KEPT = 4_096
 _ASKED_MAX = 16
 """With more values, one of them is nearly always there."""

@@ -49,6 +49,16 @@ def one_of(name: str, values: Sequence[str]) -> RowTest:
     return RowTest((name,), lambda table: pc.is_in(table[name], value_set=known), _may_be(name, values))
 
 
+def one_of_numbers(name: str, numbers: Sequence[int]) -> RowTest:
+    """A column has one of these numbers, which are few: each is compared with the bounds."""
+    known = pa.array(numbers)
+    return RowTest(
+        (name,),
+        lambda table: pc.is_in(table[name], value_set=known.cast(table[name].type)),
+        lambda group: any(group.may_lie(name, number, number) for number in numbers),
+    )
+
+
 def _may_be(name: str, values: Sequence[Any]) -> Callable[[RowGroup], bool]:
     low, high = min(values, default=None), max(values, default=None)
     return lambda group: bool(values) and group.may_lie(name, low, high) and group.may_have(name, values)

@@ -26,6 +26,7 @@ from connectors.archive.scan import (
     matching,
     matching_rows,
     newest_row_ms,
+    one_of_numbers,
     rows_at,
     within,
 )
@@ -41,6 +42,8 @@ TOPIC = "ledger"
 T = TypeVar("T")
 _WAIT = timedelta(seconds=5)
 _TRIES = 3
+_GROUPS_MAX = 32
+"""Of more key groups nearly every row group has some."""
 _logger = structlog.get_logger(__name__)
 Found = tuple[int, RowPlaces, pa.Table]
 """A place within a source, rows of it, and columns of these."""
@@ -161,6 +164,12 @@ def states_of(
 def of_group(tests: Sequence[RowTest], group: int | None) -> list[RowTest]:
     """The tests, and that a row is of this key group."""
     return list(tests) if group is None else [equal("key_group", group), *tests]
+
+
+def of_people_of(decisions: pa.Table) -> list[RowTest]:
+    """That a row is of a key group of these decisions, where they are of few: what came of them is too."""
+    groups = pc.unique(decisions["key_group"])
+    return [one_of_numbers("key_group", groups.to_pylist())] if 0 < len(groups) <= _GROUPS_MAX else []
 
 
 def _may_be_of(record: Record, group: int | None) -> bool:
