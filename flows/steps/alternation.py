@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-_NO_LOOK_S = 0.02
-"""After so long it goes on without a look: the source may have no credit, or wait for another process."""
+_NO_LOOK_S = 0.1
+"""After so long it goes on without a look: the source may wait for another process. The steps of all lanes together,
+on a busy machine, take less."""
 
 
 class Alternation:

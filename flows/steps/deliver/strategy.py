@@ -35,8 +35,9 @@ from state.model.ledger import CountsRecord
 
 NOT_RETAINED = "attempts_not_retained"
 _COUNTS_SETTLE_S = 0.5
-_TURN = 256
-"""As many deliveries, and a slice more, are opened between two looks at what came meanwhile."""
+_ENOUGH_OPEN, _TURNS = 512, 8
+"""A lane opens one slice between two looks at what came meanwhile. With so many deliveries open providers have enough
+to take, so it does so at one turn in eight: the others may be for a provider that is not away."""
 
 
 class _Taken(NamedTuple):
@@ -67,7 +68,7 @@ class DeliverStrategy:
             parts, number, poison,
             next_offsets=state.next_offsets, reopen=self._reopen, attempts_from=state.attempts_from,
         )  # fmt: skip
-        self._slices = WaitingSlices()
+        self._slices, self._turns = WaitingSlices(), 0
         self._withdrawals = Withdrawals(self._store, self.in_hand.recovered.values(), self._slices.first_of)
         self._waiting = Redeliveries(parts.log, parts.now_ms, self.in_hand.begun, self._remember_ended)
 
@@ -126,10 +127,11 @@ class DeliverStrategy:
         self._taken.append(_Taken(opened, tasks, counted))
 
     def put_off(self) -> Iterator[tuple[Record, Callable[[], None]]]:
-        """The slices whose turn it is."""
-        while sum(len(each.tasks) for each in self._taken) < _TURN and (
-            waiting := self._slices.take(self._counts.open)
-        ):
+        """The slice whose turn it is."""
+        self._turns += 1
+        if self._counts.open >= _ENOUGH_OPEN and self._turns % _TURNS:
+            return
+        if waiting := self._slices.take(self._counts.open):
             record, sequence = waiting
             opened = self._opened(record, sequence)
             yield record, partial(self._take, opened, record, counted=False)

@@ -23,9 +23,9 @@ def test_where_no_look_comes_it_goes_on_after_a_while() -> None:
     clock = Clock()
     alternation = Alternation(clock)
     alternation.done()
-    clock.now += 0.015
+    clock.now += 0.09
     assert not alternation.my_turn()
-    clock.now += 0.01
+    clock.now += 0.02
     assert alternation.my_turn()
     alternation.done()
     assert not alternation.my_turn()
