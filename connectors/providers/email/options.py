@@ -48,7 +48,7 @@ class MailOptions(Trusting):
     """The first day of a new sender, as 2026-11-29 (UTC): on it `warm_up_per_day` mails of P1 and P2 go to each domain
     in `domain_rates`, as many to all others together, and each day twice as many as before. Default: no bound."""
     warm_up_per_day: int = 1_000
-    """How many, evenly over the day. Default: 1 000."""
+    """How many at most, evenly over the day, `p0_share` of it left to P0. Default: 1 000."""
 
     @property
     def domain(self) -> str:
