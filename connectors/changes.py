@@ -8,7 +8,7 @@ after `complete_since`. What an older emission needs is read again (`connectors/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Self, TypeVar
 
@@ -54,27 +54,32 @@ class Changes:
         complete_since = self._said.complete_since
         return question.since_ms >= complete_since or self._recall.has(question, complete_since)
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """Another one whenever an answer may be another."""
+        return self._said.version, self._recall.passes
+
     def document(self, user: str) -> dict[str, Any] | None:
         """The preference document that the user stored lately; None: no change."""
-        return self._newest(lambda said: said.document(user))
+        return self._newest(Said.document, user)
 
     def endpoint(self, user: str, channel: str, endpoint_id: str) -> EndpointRecord | None:
         """The endpoint as it was written lately; None: no change."""
-        return self._newest(lambda said: said.endpoint(user, channel, endpoint_id))
+        return self._newest(Said.endpoint, user, channel, endpoint_id)
 
     def owner(self, channel: str, address: str) -> str | None:
         """Who registered the address lately; None: nobody."""
-        return self._newest(lambda said: said.owner(channel, address))
+        return self._newest(Said.owner, channel, address)
 
-    def retractions(self, action: Action) -> Iterator[Retraction]:
+    def retractions(self, action: Action) -> Sequence[Retraction]:
         """Which of them were taken back lately; one may come more than once."""
-        for said in (self._said, *self._recalled()):
-            yield from said.retractions(action)
+        found, recalled = self._said.retractions(action), self._recalled()
+        return [*found, *(each for said in recalled for each in said.retractions(action))] if recalled else found
 
-    def _newest(self, ask: Callable[[Said], T | None]) -> T | None:
-        if (found := ask(self._said)) is not None:
+    def _newest(self, ask: Callable[..., T | None], *what: str) -> T | None:
+        if (found := ask(self._said, *what)) is not None or not self._recall.passes:
             return found
-        return next((answer for said in self._recalled() if (answer := ask(said)) is not None), None)
+        return next((answer for said in self._recalled() if (answer := ask(said, *what)) is not None), None)
 
     def _recalled(self) -> Sequence[Said]:
-        return self._recall.answers(self._said.complete_since)
+        return self._recall.answers(self._said.complete_since) if self._recall.passes else ()

@@ -20,7 +20,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -71,8 +70,7 @@ class Obeyed(msgspec.Struct, frozen=True):
         return self.switches.get(f"{switch.scope}/{switch.value}")
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """What is about to be sent, as far as switches may name it; None where it has none of the kind."""
 
     sender: str | None = None

@@ -101,6 +101,8 @@ class Recall:
         self._asked = _Pass()
         self._done: tuple[tuple[_Pass, Said], ...] = ()
         """The newest first."""
+        self.passes = 0
+        """So many were made."""
         self._something, self._ending = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="recall", daemon=True)
 
@@ -151,6 +153,7 @@ class Recall:
             if self._ending.is_set():
                 return
             self._done = _kept([(asked, said), *self._done])
+            self.passes += 1
             _logger.info("changes_recalled", users=len(asked.since_ms), since_ms=min(asked.since_ms.values()))
 
     def _read(self, asked: _Pass) -> Said:

@@ -72,6 +72,11 @@ class Said:
         """The time of the newest record that was taken."""
 
     @property
+    def version(self) -> int:
+        """It grows with whatever is taken."""
+        return sum([kind.written for kind in self._kinds])
+
+    @property
     def complete_since(self) -> int:
         """What was written after this time is known, in milliseconds."""
         return max(self._since_ms, *(kind.lost_ms for kind in self._kinds))
@@ -146,6 +151,8 @@ class _Newest(OrderedDict[K, tuple[V, int]]):
         self._kept_max = kept_max
         self.lost_ms = 0
         """What went was written at this time or before."""
+        self.written = 0
+        """How often something was."""
 
     def value(self, key: K) -> V | None:
         """What was written last; None: nothing."""
@@ -156,6 +163,7 @@ class _Newest(OrderedDict[K, tuple[V, int]]):
         """Write an entry, at a time in milliseconds."""
         self[key] = value, at
         self.move_to_end(key)
+        self.written += 1
         if self._kept_max is not None and len(self) > self._kept_max:
             _, (_, lost) = self.popitem(last=False)
             self.lost_ms = max(self.lost_ms, lost)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 BreakerState = Literal["closed", "reduced", "half_open", "open"]
@@ -36,10 +37,11 @@ class Answers(NamedTuple):
         return self.calls > 0 and self.failed * 100 >= percent * self.calls
 
 
-class _Second(NamedTuple):
+@dataclass(slots=True)
+class _Second:
     number: int
-    calls: int
-    failed: int
+    calls: int = 0
+    failed: int = 0
 
 
 class Breaker:
@@ -52,17 +54,21 @@ class Breaker:
         self.judged = Answers(0, 0)
         """What the last change of state was made by."""
         self._seconds: deque[_Second] = deque()
-        self._sum = Answers(0, 0)
+        self._calls = self._failed = 0
+        """In all of these seconds."""
 
     def answered(self, now: int, *, failed: bool, probe: bool = False) -> None:
         """The provider answered a call, or did not in time. While open, the probe's answer alone counts."""
         if self.look(now) != "open":
             number = self._now // _SECOND_MS
-            last = (
-                self._seconds.pop() if self._seconds and self._seconds[-1].number == number else _Second(number, 0, 0)
-            )
-            self._seconds.append(_Second(number, last.calls + 1, last.failed + failed))
-            self._sum = Answers(self._sum.calls + 1, self._sum.failed + failed)
+            if not self._seconds or self._seconds[-1].number != number:
+                self._forget_old()
+                self._seconds.append(_Second(number))
+            last = self._seconds[-1]
+            last.calls += 1
+            last.failed += failed
+            self._calls += 1
+            self._failed += failed
             self.look(now)
         elif probe and not failed:
             self._enter("half_open")
@@ -73,16 +79,20 @@ class Breaker:
         self._now = now + self._stepped_back
         if self._state == "half_open":
             self._look_half_open()
-        elif self._state != "open":
+        elif self._state != "open" and (self._failed or self._state != "closed"):
             self._look_at_all()
         return self._state
 
     def answers(self) -> Answers:
         """What the last 30 s say, or in half-open its time so far."""
+        self._forget_old()
+        return Answers(self._calls, self._failed)
+
+    def _forget_old(self) -> None:
         while self._seconds and self._seconds[0].number <= self._now // _SECOND_MS - _SECONDS:
             old = self._seconds.popleft()
-            self._sum = Answers(self._sum.calls - old.calls, self._sum.failed - old.failed)
-        return self._sum
+            self._calls -= old.calls
+            self._failed -= old.failed
 
     def probe_in_ms(self) -> int:
         """How long until a probe may go, 0: now; for an open breaker, as of the last look."""
@@ -126,7 +136,7 @@ class Breaker:
     def _enter(self, state: BreakerState) -> None:
         self._become(state)
         self._seconds.clear()
-        self._sum = Answers(0, 0)
+        self._calls = self._failed = 0
         if state == "open":
             self._probe_at = self._now + PROBE_EVERY_MS
             self._opened_at = self._now if self._opened_at is None else self._opened_at

@@ -8,7 +8,7 @@ type without words gets plain generic ones. The language falls back: fr-CA, fr, 
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -46,6 +46,7 @@ DIGEST_ITEMS_MAX = 50
 _GENERIC = "other"
 _SHOWN_FORMS = {"title", "one", "also", "many"}
 _VALUE_MAX = 2_000
+_shown = lru_cache(maxsize=16)(lambda text, limit: clip(starred(text), limit))  # for a lock screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,22 +151,32 @@ class _Rendered:
 
 
 def _render(emission: ToDeliver, texts: TypeTexts | None, channel: str) -> _Rendered:
-    words, urgent = words_for(emission.type, language_of(emission.locale)), emission.priority == "P0"
-    if texts is not None:
-        words = _published(words, texts, channel, emission.locale, urgent=urgent)
-    context = _context(
-        words,
-        type_name=emission.type,
-        actors=emission.actors,
-        actor_count=emission.actor_count or len(emission.actors),
-        count=emission.count,
-        payload=emission.payload,
-        name=emission.name,
-        zone=emission.quiet.zone if isinstance(emission.quiet, QuietRange) else None,
-    )
-    headline = _headline(words, context, first=emission.first, whole=urgent)
-    if texts is not None and urgent and units(headline) > BODY_MAX:
+    language, urgent = language_of(emission.locale), emission.priority == "P0"
+    zone = emission.quiet.zone if isinstance(emission.quiet, QuietRange) else None
+    said = emission.type, emission.actors, emission.actor_count, emission.count, emission.name, zone, emission.first
+    if texts is None and not urgent:
+        with suppress(ValueError, OverflowError):  # a payload that not everybody reads as JSON
+            return _built_in(language, msgspec.json.encode(emission.payload), *said)
+    built_in = words_for(emission.type, language)
+    words = built_in if texts is None else _published(built_in, texts, channel, emission.locale, urgent=urgent)
+    rendered = _by_words(words, emission.payload, *said, urgent=urgent)
+    if texts is not None and urgent and units(rendered.headline) > BODY_MAX:
         raise TemplateError("a text of class P0 would be cut")
+    return rendered
+
+
+@lru_cache(maxsize=16)  # a fan-out says the same to many, one after the other; no more is kept of what people say
+def _built_in(language: str, payload: bytes, type_name: str, *said: Any) -> _Rendered:
+    return _by_words(words_for(type_name, language), msgspec.json.decode(payload), type_name, *said, urgent=False)
+
+
+def _by_words(words: Words, payload: Mapping[str, Any] | None, type_name: str, *said: Any, urgent: bool) -> _Rendered:
+    actors, actor_count, count, name, zone, first = said
+    context = _context(
+        words, type_name=type_name, actors=actors, actor_count=actor_count or len(actors), count=count, payload=payload,
+        name=name, zone=zone,
+    )  # fmt: skip
+    headline = _headline(words, context, first=first, whole=urgent)
     return _Rendered(_said(words.type["title"], context), headline, context, words)
 
 
@@ -177,14 +188,13 @@ def render(
     :raises TemplateError: the type's template does not render with this payload, or there is no such channel.
     """
     rendered = _render(emission, texts, channel)
-    if channel in ("push", "sms") and emission.type not in EXEMPT:
-        rendered = replace(rendered, title=starred(rendered.title), headline=starred(rendered.headline))
+    shown = clip if emission.type in EXEMPT else _shown
     if channel == "push":
-        return PushContent(clip(rendered.title, TITLE_MAX), clip(rendered.headline, BODY_MAX), _push_data(emission))
+        return PushContent(shown(rendered.title, TITLE_MAX), shown(rendered.headline, BODY_MAX), _push_data(emission))
     if channel == "in_app":
         return InAppContent(clip(rendered.title, TITLE_MAX), clip(rendered.headline, BODY_MAX))
     if channel == "sms":
-        return SmsContent(clip(rendered.headline, SMS_MAX))
+        return SmsContent(shown(rendered.headline, SMS_MAX))
     if channel == "email":
         return _email(emission, rendered, unsubscribe_url)
     if channel == "webhook":

@@ -112,8 +112,9 @@ def run_template(source: str, context: Mapping[str, Any], *, html: bool = False)
     size = 0
     try:
         template = compile_template(source, html=html)
-        # shared: there are no globals to be merged with the values
-        for piece in template.root_render_func(template.new_context(dict(context), shared=True)):
+        # as `template.new_context` makes it, where there are no globals to be merged with the values
+        values = Context(template.environment, dict(context), template.name, template.blocks)
+        for piece in template.root_render_func(values):
             pieces.append(piece)
             size += len(piece)
             if size > OUTPUT_MAX:

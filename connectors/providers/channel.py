@@ -16,10 +16,9 @@ Laws, kept by every channel (tests/connectors/providers):
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from types import TracebackType
 from typing import Protocol
 
 from state.model.content import Content
@@ -27,9 +26,12 @@ from state.model.dead_letter import error_text
 from state.model.errors import CarillonError, UnsendableError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivery:
-    """One message for one device or address: one attempt of it. Times are milliseconds UTC."""
+    """One message for one device or address: one attempt of it. Times are milliseconds UTC.
+
+    Nobody changes it; to freeze it would make it five times as dear, and there is one for each try.
+    """
 
     key: str
     """`emission_id/user/channel/device`: what is sent once (RULES 4)."""
@@ -134,15 +136,18 @@ class Channel(Protocol):
         ...
 
 
-@contextmanager
-def building() -> Iterator[None]:
+class building:  # noqa: N801 - a context is named like a function
     """Around `build_request`: whatever a message makes it raise, nothing was sent.
 
     :raises UnsendableError: in place of any error that is not ours; it names class and place, never content.
     """
-    try:
-        yield
-    except (CarillonError, MemoryError):
-        raise
-    except Exception as error:
-        raise UnsendableError(error_text(error)) from error
+
+    __slots__ = ()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(error, CarillonError | MemoryError):
+            raise UnsendableError(error_text(error)) from error

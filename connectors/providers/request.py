@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
-    """One request; `path` is relative to the transport's origin and may have a query."""
+    """One request; `path` is relative to the transport's origin and may have a query. As cheap as a `Delivery`."""
 
     path: str
     headers: dict[str, str]

@@ -33,9 +33,9 @@ class TransportError(CarillonError):
         self.ambiguous = ambiguous
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Response:
-    """One answer; header names are lower case, the body is cut at ANSWER_MAX_BYTES."""
+    """One answer; header names are lower case, the body is cut at ANSWER_MAX_BYTES. As cheap as a `Delivery`."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)

@@ -427,3 +427,13 @@ def test_a_lock_screen_shows_the_end_of_a_card_however_it_came_there() -> None:
     assert "4111 1111-1111 1111" in mail.text
     code = emission("otp", priority="P0", payload={"code": "123-45-6789"})
     assert "123-45-6789" in str(render(code, "sms"))
+
+
+def test_what_is_alike_but_not_the_same_is_said_as_it_is() -> None:
+    """A text that was made is used again for the same values only: 1 is none of 1.0 and true."""
+    values = (1, 1.0, True, "1", None, 2**70)
+    said = [render(emission("mention", actors=("a",), payload={"actor_name": value}), "push") for value in values]
+    again = [render(emission("mention", actors=("a",), payload={"actor_name": value}), "push") for value in values]
+    bodies = [each.body.split()[0] for each in said if isinstance(each, PushContent)]
+    assert said == again
+    assert bodies == ["1", "1.0", "a", "1", "a", str(2**70)]

@@ -10,7 +10,7 @@ what else is taken back about the same waits, and then comes to one message toge
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -53,7 +53,7 @@ class Withdrawals:
         for each in recovered:
             for key in [key for key in each.histories if key.startswith(WITHDRAWAL_PREFIX)]:
                 self._begun[key] = each.histories.pop(key)
-        self._under_way = defaultdict[_About, Counter[int]](Counter)
+        self._under_way: dict[_About, dict[int, int]] = {}
         """Deliveries that have not ended, by the places at which they were decided."""
         self._waiting: list[_Waiting] = []
         self._changed = defaultdict[bytes, dict[ShownAt, ShownPush | None]](dict)
@@ -82,7 +82,8 @@ class Withdrawals:
                 if task.siblings.replaces:
                     self._left[at.about][at.screen] = _named(task.emission) or ()
             else:
-                self._under_way[_about(task.emission)][record.work_offset] += 1
+                places = self._under_way.setdefault(_about(task.emission), {})
+                places[record.work_offset] = places.get(record.work_offset, 0) + 1
 
     def ended(self, record: OpenRecord, task: SendTask, spawned: int) -> None:
         """One has ended: what a provider took is on a screen from now on, or no longer."""
@@ -91,12 +92,12 @@ class Withdrawals:
             self._leaves(task)
             return
         about = _about(emission)
-        places = self._under_way[about]
-        places[record.work_offset] += spawned - 1
-        if places[record.work_offset] <= 0:
-            del places[record.work_offset]
-            if not places:
-                del self._under_way[about]
+        places = self._under_way.setdefault(about, {})
+        left = places.pop(record.work_offset, 0) + spawned - 1
+        if left > 0:
+            places[record.work_offset] = left
+        if not places:
+            del self._under_way[about]
         if task.channel == PUSH and task.history.outcome == "DELIVERED":
             at = _at(emission, task.device.id)
             self._keep(at, _shown(task, record.work_offset))

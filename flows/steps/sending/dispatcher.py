@@ -276,18 +276,20 @@ class Dispatcher:
 
     async def _dispatch(self, queue: ProviderQueue, batch: list[SendTask]) -> None:
         """The checks, the intents, the checks again, the sends."""
-        now = self._parts.now_ms()
+        last_look, now = self._parts.last_look, self._parts.now_ms()
+        looked = last_look.looked(now)
         ending, ready = self._checked(queue, batch, now)
         records = [intent_record(task, queue.bounds.channel, now) for task, _ in ready]
         await self.attempts.append(
             [(task.siblings.partition, record) for (task, _), record in zip(ready, records, strict=True)]
         )
         now = self._parts.now_ms()  # the log may have been away for minutes
+        nothing_changed = last_look.nothing_since(looked, now)
         for (task, content), record in zip(ready, records, strict=True):
             task.history.apply(record)
             if task.history.tries == 1:
                 queue.share.first(now)
-            if (planned := self._parts.last_look.again(task, now)) is not None:
+            if (planned := last_look.again(task, now, nothing_changed=nothing_changed)) is not None:
                 queue.done(task)
                 ending.append((task, planned))
             else:

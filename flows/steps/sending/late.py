@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,7 +18,7 @@ from connectors.templates import PublishedTexts
 from flows.steps.sending.task import Planned, SendTask
 from operators.late import GIVEN_ADDRESS, EmittedEvent, changed_outcome, is_retracted, quiet_outcome, sent_items
 from operators.outcomes import Hold
-from state.model.registry import RegistryInForce
+from state.model.registry import Registry, RegistryInForce
 
 _NO_ADDRESS = Planned("SUPPRESSED", "no_channel")
 _LATE_MS = 60_000
@@ -25,6 +26,16 @@ _LATE_MS = 60_000
 _ASK_AGAIN_MS = 3_000
 _SEQUENCED_WITHIN_MS = 600_000
 """A change may be on the log for so long before decide knows of it."""
+_SHORTLY_MS = 1_000
+
+
+class Looked(NamedTuple):
+    """What was known at a look."""
+
+    version: tuple[int, int]
+    """Of the changes."""
+    types: Registry
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +53,28 @@ class LastLook:
         """How the task ends, or until when it waits; None: it may go. A task learns of its device's newer address."""
         if self.is_stopped(task.scope):
             return Planned("SUPPRESSED", "kill_switch")
-        return self._unknown(task, now) or self.again(task, now)
+        return self._unknown(task, now) or self._changed(task, now) or _over(task, now)
 
-    def again(self, task: SendTask, now: int) -> Planned | None:
+    def looked(self, now: int) -> Looked:
+        """What a look now goes by, for `nothing_since`."""
+        return Looked(self.changes.version, self.types.current, now)
+
+    def nothing_since(self, looked: Looked, now: int) -> bool:
+        """Whether what was said then holds but for switches and time: nothing has changed, and it is a moment ago."""
+        recent = 0 <= now - looked.at <= _SHORTLY_MS
+        return recent and looked.version == self.changes.version and looked.types is self.types.current
+
+    def again(self, task: SendTask, now: int, *, nothing_changed: bool = False) -> Planned | None:
         """The same once more, where the intent is stored and the first byte comes next: what was known shortly before
         is enough, since an intent that leads to no send is a doubt for whoever finds it.
         """
         if self.is_stopped(task.scope):
             return Planned("SUPPRESSED", "kill_switch")
-        return (
-            self._address(task)
-            or (_overtaken(task) if task.siblings.withdraws else self._retraction(task) or self._setting(task, now))
-            or (Planned("EXPIRED") if now > task.emission.valid_until else None)
+        return (None if nothing_changed else self._changed(task, now)) or _over(task, now)
+
+    def _changed(self, task: SendTask, now: int) -> Planned | None:
+        return self._address(task) or (
+            None if task.siblings.withdraws else self._retraction(task) or self._setting(task, now)
         )
 
     def _unknown(self, task: SendTask, now: int) -> Planned | None:
@@ -93,11 +114,12 @@ class LastLook:
         emission = task.emission
 
         def takes_back(item: EmittedEvent) -> bool:
-            return any(
+            found = self.changes.retractions(Action(item.type, item.object, item.actor))
+            return bool(found) and any(
                 each.at >= emission.ingested_at
                 and each.target in (None, emission.user)
                 and each.parent_event_id in (None, item.event_id)
-                for each in self.changes.retractions(Action(item.type, item.object, item.actor))
+                for each in found
             )
 
         return Planned("SUPPRESSED", "retracted") if is_retracted(emission, takes_back) else None
@@ -126,6 +148,8 @@ class LastLook:
         return Planned(retry_at=until)
 
 
-def _overtaken(task: SendTask) -> Planned | None:
-    """What is withdrawn is not on the screen any more: its tag is another's there."""
-    return Planned("EXPIRED", "overtaken") if task.siblings.overtaken else None
+def _over(task: SendTask, now: int) -> Planned | None:
+    """Its time is over, or what is withdrawn is not on the screen any more: its tag is another's there."""
+    if task.siblings.overtaken and task.siblings.withdraws:
+        return Planned("EXPIRED", "overtaken")
+    return Planned("EXPIRED") if now > task.emission.valid_until else None

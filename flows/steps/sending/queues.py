@@ -113,6 +113,8 @@ class ProviderQueues:
         Where there is none, one for which nothing waits and whose probe is due first: a provider for which nothing
         waits is never asked whether it is back.
         """
+        if len(served := self.of(task.channel, task.device)) == 1:
+            return served[0]
         queues, untried = self._from(task, task.history.moved_to), self._left(task)
         working = next((queue for queue in (*untried, *queues) if queue.takes(task)), None)
         unasked = (queue for queue in queues if not queue.size)

@@ -60,9 +60,13 @@ class SendTask:
     """Of the text that the try at hand says."""
     waited_ms: int = 0
     """Between tries, for a provider that was away: this does not count against the time of its budget."""
+    of_many: bool = False
+    """Whether it is one of many that leave others room at the provider: of a fan-out, or of a campaign."""
 
     def waits(self, queue: WaitingPlace, now: int) -> None:
         """It waits for its turn there, perhaps after another provider that is away."""
+        priority = self.siblings.emission.priority
+        self.of_many = priority == "P2" or (priority == "P1" and self.siblings.for_many)
         if self.queue is not None:
             self.goes(now)
         self.queue, self.waits_since = queue, now
@@ -83,12 +87,6 @@ class SendTask:
     @property
     def emission(self) -> ToDeliver:
         return self.siblings.emission
-
-    @property
-    def of_many(self) -> bool:
-        """Whether it is one of many that leave others room at the provider: of a fan-out, or of a campaign."""
-        priority = self.emission.priority
-        return priority == "P2" or (priority == "P1" and self.siblings.for_many)
 
     @property
     def channel(self) -> str:

@@ -88,6 +88,18 @@ def test_a_newer_address_of_the_same_device_is_used(late: Late) -> None:
     late.until(lambda: late.look(task, now_ms()) is None and task.device.address == token("b"))
 
 
+def test_a_look_holds_for_a_moment_and_until_something_changes(late: Late) -> None:
+    task, then = task_of(), now_ms()
+    looked = late.look.looked(then)
+    assert late.look.nothing_since(looked, then + 1_000)
+    assert not late.look.nothing_since(looked, then + 1_001)
+    assert not late.look.nothing_since(looked, then - 1), "a clock that was set back"
+    assert late.look.again(task, task.emission.valid_until + 1, nothing_changed=True) == Planned("EXPIRED")
+    late.tell(late.system.endpoint("u1", "push", "d1", "", state="invalid"))
+    late.until(lambda: late.look.again(task, now_ms()) == NO_ADDRESS)
+    assert not late.look.nothing_since(looked, then)
+
+
 def test_an_address_that_the_event_names_is_left_alone(late: Late) -> None:
     task = task_of(device="to", type="otp", priority="P0")
     late.tell(late.system.endpoint("u2", "push", "d9", token("a")))
