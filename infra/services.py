@@ -1,7 +1,7 @@
 """Starts and stops the real services that tests need: Apache Kafka (KRaft, one or three brokers) and Redis.
 
 Each service runs on free loopback ports with its data in a temporary folder, and is ended by its own pid. Java, Maven,
-Redis, Chromium, Node and npm are installed from Debian's packages where they are missing, by root or through sudo
+Redis, Chromium, Node, npm and nftables come from Debian's packages where they are missing, by root or through sudo
 without a password; otherwise the error says what to type. The jars of Kafka are fetched once into `.services/`.
 """
 
@@ -30,7 +30,15 @@ CACHE = ROOT / ".services"
 JARS = CACHE / "kafka-3.9.1"
 START_DEADLINE = timedelta(seconds=60)
 
-_PACKAGES = {"java": "openjdk-17-jre-headless", "mvn": "maven", "systemd-analyze": "systemd", "node": "nodejs"}
+_PACKAGES = {
+    "java": "openjdk-17-jre-headless",
+    "mvn": "maven",
+    "systemd-analyze": "systemd",
+    "node": "nodejs",
+    "ip": "iproute2",
+    "nft": "nftables",
+    "unshare": "util-linux",
+}
 """Of programs that a package of another name brings."""
 _PR_SET_PDEATHSIG = 1
 _ALONE = ("-Xms256m", "-Xmx512m")
