@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from helpers import walled_network
 from helpers.places import ROOT
 
@@ -23,6 +24,9 @@ def test_who_sends_reaches_brokers_redis_and_the_public_and_nothing_else_inside(
     rules = tmp_path / "rules.nft"
     rules.write_text(found[0].replace('skuid "carillon"', "skuid 0"))
     alone = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--net"]
+    tried = subprocess.run([*alone, "nft", "list", "ruleset"], capture_output=True, text=True, check=False, timeout=30)
+    if tried.returncode != 0:
+        pytest.skip(f"this kernel gives no network and no rules of its own to a process: {tried.stderr.strip()}")
     command = [*alone, sys.executable, walled_network.__file__, str(rules)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert ran.returncode == 0, ran.stderr
