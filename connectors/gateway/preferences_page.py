@@ -111,7 +111,7 @@ class PreferencesPage:
         link, words = self._opened(request)
         body = await request.body()
         if link is None:
-            return _unknown(words)
+            return _unknown(words, f"{words.page('not_stored')} ")
         self._limits.take_user(link.user)
         return await self._store(link.user, SentForm(body), words)
 
@@ -211,8 +211,8 @@ class PreferencesPage:
         return PageNote(words.page("stored"), words.page("from_then", at=moment), lists=lists)
 
 
-def _unknown(words: PageWords) -> ApiResponse:
-    note = PageNote(words.page("unknown"), words.page("unknown_text"), wrong=True)
+def _unknown(words: PageWords, first: str = "") -> ApiResponse:
+    note = PageNote(words.page("unknown"), first + words.page("unknown_text"), wrong=True)
     return page_response(404, _PAGE, {"words": words, "note": note, "view": None, "errors": [], "wrong": {}})
 
 

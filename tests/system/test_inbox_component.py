@@ -299,6 +299,7 @@ def test_a_strict_policy_without_inline_script_or_style_is_enough(host: Host) ->
         assert page.locator("[part=badge]").evaluate("node => getComputedStyle(node).position") == "absolute"
         page.locator("[part=bell]").click()
         expect(page.get_by_role("listitem")).to_have_count(1)
+        assert page.locator("[part=panel]").evaluate("node => node.getBoundingClientRect().left >= 0")
         host.mention("sam", 2)
         expect(page.locator("[part=badge]")).to_have_text("2")
         page.get_by_role("listitem").last.get_by_role("button").click()
@@ -324,6 +325,27 @@ def test_it_speaks_the_language_of_the_page_in_its_direction(host: Host) -> None
     page.evaluate("document.querySelector('carillon-inbox').lang = 'de'")
     expect(page.get_by_role("heading", name="Benachrichtigungen")).to_be_visible()
     assert row.evaluate("node => getComputedStyle(node).direction") == "ltr"
+
+
+@pytest.mark.parametrize("direction", ["ltr", "rtl"])
+@pytest.mark.parametrize("side", ["start", "end"])
+def test_the_list_stays_in_the_window_wherever_the_bell_is(host: Host, direction: str, side: str) -> None:
+    host.mention("fay", 1)
+    page = host.page("fay", viewport={"width": 390, "height": 700})
+    page.evaluate("direction => { document.documentElement.dir = direction }", direction)
+    page.add_style_tag(content=f"header {{ display: grid; justify-items: {side} }}")
+    page.locator("[part=bell]").click()
+    expect(page.get_by_role("listitem")).to_have_count(1)
+    for width in (390, 320, 900):
+        page.set_viewport_size({"width": width, "height": 700})
+        page.wait_for_function(
+            """width => {
+            const {left, right} = inbox.shadowRoot.querySelector("[part=panel]").getBoundingClientRect();
+            return right > left && left >= 0 && right <= width;
+        }""",
+            arg=width,
+        )
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the window"
 
 
 def test_a_page_renders_rows_itself_and_hears_of_everything(host: Host) -> None:

@@ -150,7 +150,7 @@ def test_what_is_wrong_is_said_and_not_stored(host: Host) -> None:
     assert host.call("GET", "lee") == {"types": {"like": {"channels": ["in_app"]}}}
     host.site.cut()
     page.get_by_role("checkbox", name="Mentions", exact=True).click()
-    expect(page.get_by_role("alert")).to_contain_text("save again in a moment")
+    expect(page.get_by_role("alert")).to_contain_text("do not know whether this was stored")
     expect(page.get_by_role("checkbox", name="Mentions", exact=True)).to_be_checked()
     host.site.mend()
     page.get_by_role("checkbox", name="Mentions", exact=True).uncheck()
@@ -167,3 +167,21 @@ def test_devices_are_removed_in_the_language_of_the_page(host: Host) -> None:
     assert host.call("GET", "sam", path="/v1/devices") == {"endpoints": []}
     assert serious_faults(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is wider than a phone"
+
+
+def test_a_page_that_was_opened_without_a_network_shows_the_settings_when_it_is_back(host: Host) -> None:
+    page = host.browser.new_page()
+    page.goto(f"{host.site.url}/?tom")
+    expect(page.get_by_role("checkbox", name="Send me notifications")).to_be_visible()
+    host.site.cut()
+    page.evaluate("""() => {
+        document.documentElement.dir = "rtl";
+        document.body.innerHTML = "<main><h1>S</h1><carillon-preferences></carillon-preferences></main>";
+        document.querySelector("carillon-preferences").tokenProvider = async () => (await fetch("/token?tom")).text();
+    }""")
+    expect(page.get_by_role("alert")).to_have_text("Your settings cannot be shown now. Trying again …")
+    host.site.mend()
+    hint = page.get_by_text("protects your account", exact=False).first
+    expect(hint).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert hint.evaluate("node => getComputedStyle(node).direction") == "ltr", "as its words are"

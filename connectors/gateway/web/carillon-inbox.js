@@ -10,6 +10,7 @@ const PATH = "/v1/notifications/inbox";
 const SILENCE_MS = 40_000; // the gateway says something every 15 s: who hears nothing for so long has no network
 const WAIT_MS = 1_000;
 const WAIT_MAX_MS = 30_000;
+const EDGE_PX = 8; // the list keeps so far from the window's edges
 const WOKEN = new Error("a new connection was asked for");
 const WORDS = {
   en: {
@@ -466,6 +467,7 @@ export class CarillonInbox extends HTMLElement {
     document.addEventListener("pointerdown", this.#outside);
     document.addEventListener("visibilitychange", this.#seen);
     window.addEventListener("online", this.#online);
+    window.addEventListener("resize", this.#fit);
     this.#clock = setInterval(() => this.#showTimes(), 60_000);
     this.#speak();
     this.#restart();
@@ -475,6 +477,7 @@ export class CarillonInbox extends HTMLElement {
     document.removeEventListener("pointerdown", this.#outside);
     document.removeEventListener("visibilitychange", this.#seen);
     window.removeEventListener("online", this.#online);
+    window.removeEventListener("resize", this.#fit);
     clearInterval(this.#clock);
     this.#inbox?.end();
     this.#inbox = null;
@@ -770,10 +773,22 @@ export class CarillonInbox extends HTMLElement {
     panel.hidden = !shown;
     bell.setAttribute("aria-expanded", String(shown));
     if (shown) this.#showTimes();
+    this.#fit();
     if (inline) return;
     if (shown) (this.#controls()[0] ?? panel).focus();
     this.#tell("toggle", { open: shown });
   }
+
+  /** Into the window, as far as the list would stand out of it at the edge where the bell is. */
+  #fit = () => {
+    const { panel } = this.#parts;
+    panel.style.translate = "";
+    if (panel.hidden || this.hasAttribute("inline")) return;
+    const { left, right } = panel.getBoundingClientRect();
+    const room = document.documentElement.clientWidth;
+    const shift = left < EDGE_PX ? EDGE_PX - left : Math.min(0, room - EDGE_PX - right);
+    panel.style.translate = `${shift}px`;
+  };
 
   #leave(event) {
     if (!this.open) return;

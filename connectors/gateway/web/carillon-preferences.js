@@ -8,6 +8,12 @@
 
 const START = "22:00";
 const END = "08:00";
+const AGAIN_MS = 5_000;
+const TROUBLE = {
+  en: "Your settings cannot be shown now. Trying again …",
+  de: "Ihre Einstellungen sind gerade nicht zu sehen. Neuer Versuch …",
+  fr: "Vos réglages ne peuvent être affichés pour le moment. Nouvel essai…",
+}; // before the gateway gave words
 const CAPS = { max_per_hour: 10, max_per_day: 50 };
 const STYLE = `
 :host {
@@ -87,6 +93,7 @@ export class CarillonPreferences extends HTMLElement {
   #waiting = 0;
   #failures = 0;
   #begun = 0;
+  #again;
   #shows = [];
   #note;
   #root;
@@ -108,8 +115,16 @@ export class CarillonPreferences extends HTMLElement {
       delete this.tokenProvider;
       this.#tokenProvider = value;
     }
+    window.addEventListener("online", this.#online);
     this.refresh();
   }
+
+  disconnectedCallback() {
+    clearTimeout(this.#again);
+    window.removeEventListener("online", this.#online);
+  }
+
+  #online = () => this.#offer || this.refresh();
 
   attributeChangedCallback(name, before, now) {
     if (before !== now) this.refresh();
@@ -129,13 +144,14 @@ export class CarillonPreferences extends HTMLElement {
     return structuredClone(this.#document);
   }
 
-  /** Show what is stored now. */
+  /** Show what is stored now; tried again until the gateway answers. */
   async refresh() {
     if (!this.isConnected || !this.#tokenProvider) return;
     const turn = ++this.#begun;
+    const language = this.closest("[lang]")?.lang || navigator.language || "en";
+    clearTimeout(this.#again);
     try {
-      const language = encodeURIComponent(this.closest("[lang]")?.lang || navigator.language || "en");
-      const paths = [`/v1/preferences/types?locale=${language}`, "/v1/preferences", "/v1/devices"];
+      const paths = [`/v1/preferences/types?locale=${encodeURIComponent(language)}`, "/v1/preferences", "/v1/devices"];
       const answers = await Promise.all(paths.map((path) => this.#call(path)));
       const [offer, stored, devices] = await Promise.all(answers.map((answer) => answer?.json()));
       if (turn !== this.#begun) return; // begun anew meanwhile
@@ -145,7 +161,11 @@ export class CarillonPreferences extends HTMLElement {
       this.#devices = devices?.endpoints ?? [];
       this.#build();
     } catch (error) {
+      if (turn !== this.#begun) return;
       this.#tell("trouble", { error });
+      if (!this.#offer) this.#say(TROUBLE[language.split("-")[0]] ?? TROUBLE.en, true);
+      if (error.status < 500) return; // it would be refused again
+      this.#again = setTimeout(() => this.refresh(), AGAIN_MS * (1 + Math.random()));
     }
   }
 
@@ -215,7 +235,7 @@ export class CarillonPreferences extends HTMLElement {
       await this.refresh();
       this.#say(this.#text("conflict"), true);
     } else {
-      this.#say(this.#text("later"), true);
+      this.#say(this.#text("unsure"), true);
       this.#tell("trouble", { error });
     }
   }
@@ -235,7 +255,10 @@ export class CarillonPreferences extends HTMLElement {
     this.#root.replaceChildren();
     this.#say("");
     if (!this.#offer) return;
-    this.#root.lang = this.#offer.language;
+    for (const node of [this.#note, this.#root]) {
+      node.lang = this.#offer.language;
+      node.dir = "ltr"; // as all languages of ours are, whatever the page's is
+    }
     const named = Object.keys(this.#offer.categories).map((name) => this.#category(name));
     const [master, quiet, caps] = [this.#master(), this.#quiet(), this.#caps()];
     this.#root.append(master, ...named, quiet, caps, this.#muted(), this.#reached());

@@ -242,6 +242,7 @@ def test_nothing_but_a_link_of_ours_opens_it_and_only_until_its_end(gateway: Gat
         got, posted = opened(gateway, wrong), sent(gateway, wrong, page)
         assert (got.reply.status, posted.reply.status) == (404, 404)
         assert "no longer valid" in got.text
+        assert ("Nothing was stored." in got.text, "Nothing was stored." in posted.text) == (False, True)
         assert not got.fields
     assert gateway.call("GET", f"/v1/unsubscribe/{token}", key=None).status == 404
     assert user_call(gateway, "GET", "/v1/preferences", user=user).json == {"master": False}
