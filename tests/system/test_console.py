@@ -198,7 +198,30 @@ def test_a_marketer_prepares_a_campaign_another_lets_it_go_and_it_arrives(
     approving.context.close()
 
 
-def test_a_portuguese_text_is_shown_and_published_and_the_next_like_is_told_with_it(
+def test_a_campaign_with_its_estimate_and_this_is_its_picture(browser: Browser, system: Up, tmp_path: Path) -> None:
+    for number in range(70):
+        phone = {"platform": "ios", "address": sha256(f"fan{number}".encode()).hexdigest()}
+        assert system.call("PUT", f"/v1/users/fan{number}/endpoints/push/phone", phone)[0] == 200
+        wanted = {"types": {"newsletter": {"enabled": number < 50}}}
+        assert system.call("PUT", "/v1/preferences", wanted, bearer=system.session(f"fan{number}"))[0] == 200
+    file = tmp_path / "people.csv"
+    file.write_text("user\n" + "".join(f"fan{number}\n" for number in range(70)) + "fan1\n\n")
+    page = signed_in(browser, system, "marketing")
+    page.get_by_role("link", name="Campaigns").click()
+    page.get_by_label("Name").fill("autumn-sale")
+    page.get_by_label("Type").fill("newsletter")
+    page.get_by_label("Title").fill("Autumn sale")
+    page.get_by_label("Text", exact=True).fill("20 % off until Sunday.")
+    page.get_by_role("button", name="Prepare").click()
+    page.get_by_label("Recipients").set_input_files(file)
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_text("0 of 70 recipients are released")).to_be_visible()
+    expect(page.get_by_text(re.compile("push: [345]0"))).to_be_visible()
+    save_picture(page, pictures(tmp_path) / "campaign.png")
+    page.context.close()
+
+
+def test_a_portuguese_text_is_published_and_told_with_the_next_like_and_this_is_its_picture(
     browser: Browser, system: Up, tmp_path: Path
 ) -> None:
     phone = {"platform": "ios", "address": "d" * 64}
@@ -338,11 +361,14 @@ def test_support_finds_out_why_and_this_is_its_picture(browser: Browser, system:
     page.get_by_label("User").fill("ann")
     page.get_by_label("Why you look").fill("ticket 4711")
     page.get_by_role("button", name="Show").click()
+    wait_for(lambda: page.reload() and "The search ended" not in words(page), what="a search that saw all")
     save_picture(page, pictures(tmp_path) / "support.png")
     page.get_by_role("row").filter(has_text="reply").get_by_role("link", name="why?").click()
     expect(page.get_by_text("Sent to push")).to_be_visible()
     expect(page.get_by_text("bob liked")).to_be_hidden()
     page.goto(system.first["console"] + "/events?event=e1")
+    wait_for(lambda: page.reload() and "search ended" not in words(page), what="a search that saw all")
+    expect(page.get_by_role("region", name="From recipients to deliveries")).to_be_visible()
     save_picture(page, pictures(tmp_path) / "console.png")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Your key")).to_be_visible()

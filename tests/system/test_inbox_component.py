@@ -345,6 +345,9 @@ def test_the_list_stays_in_the_window_wherever_the_bell_is(host: Host, direction
         }""",
             arg=width,
         )
+    page.add_style_tag(content=f"header {{ justify-items: {'end' if side == 'start' else 'start'} }}")
+    page.wait_for_function("inbox.shadowRoot.querySelector('[part=panel]').getBoundingClientRect().right <= innerWidth")
+    page.wait_for_function("inbox.shadowRoot.querySelector('[part=panel]').getBoundingClientRect().left >= 0")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the window"
 
 
@@ -446,12 +449,12 @@ def test_a_picture_of_it_is_in_the_documents(host: Host, tmp_path: Path) -> None
         event = {"event_id": f"kay{number}", "type": kind, "actor": actor, "target": "kay", "object": f"o{number}"}
         host.system.post({**event, "payload": {"actor_name": actor, **payload}})
     page = host.page("kay", viewport={"width": 640, "height": 440}, device_scale_factor=1)
+    page.add_style_tag(content="header { display: flex; justify-content: space-between; padding: 0 1rem }")
     page.locator("[part=bell]").click()
     expect(page.get_by_role("listitem")).to_have_count(len(PICTURED))
     page.get_by_role("button", name="Mark all as read").click()
     host.mention("kay", 10, actor_name="Ada")
     expect(page.get_by_role("listitem")).to_have_count(len(PICTURED) + 1)
-    page.add_style_tag(content="header { display: flex; justify-content: space-between; padding: 0 1rem }")
     page.evaluate("document.activeElement.shadowRoot.activeElement.blur()")
     save_picture(page, pictures(tmp_path) / "inbox.png")
 

@@ -176,8 +176,9 @@ def test_a_page_that_was_opened_without_a_network_shows_the_settings_when_it_is_
     host.site.cut()
     page.evaluate("""() => {
         document.documentElement.dir = "rtl";
-        document.body.innerHTML = "<main><h1>S</h1><carillon-preferences></carillon-preferences></main>";
-        document.querySelector("carillon-preferences").tokenProvider = async () => (await fetch("/token?tom")).text();
+        const settings = document.createElement("carillon-preferences");
+        settings.tokenProvider = async () => (await fetch("/token?tom")).text();
+        document.querySelector("main").replaceChildren(settings);
     }""")
     expect(page.get_by_role("alert")).to_have_text("Your settings cannot be shown now. Trying again …")
     host.site.mend()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.browser import save_picture, serious_faults
+from helpers.browser import pictures, save_picture, serious_faults
 from helpers.up import Up, running
 from helpers.waiting import wait_for
 from playwright.sync_api import Browser, Page, ViewportSize, expect
@@ -68,11 +68,14 @@ def test_what_is_switched_off_on_the_page_is_not_sent_any_more(system: Up, brows
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_keeps_nobody_out(system: Up, browser: Browser, scheme: str, tmp_path: Path) -> None:
+def test_the_page_keeps_nobody_out_and_this_is_its_picture(
+    system: Up, browser: Browser, scheme: str, tmp_path: Path
+) -> None:
     page = opened(system, browser, "eve", viewport=PHONE, color_scheme=scheme)
     assert serious_faults(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is wider than a phone"
-    save_picture(page, tmp_path / f"preferences-{scheme}.png")
+    if scheme == "light":
+        save_picture(page, pictures(tmp_path) / "preferences.png")
     page.get_by_label("Notifications a day").evaluate("field => { field.type = 'text'; field.value = 'many'; }")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("alert")).to_be_focused()

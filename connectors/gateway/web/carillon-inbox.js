@@ -453,6 +453,7 @@ export class CarillonInbox extends HTMLElement {
     list.addEventListener("focusin", (event) => this.#rove(event.target));
     panel.addEventListener("keydown", (event) => event.key === "Escape" && this.#leave(event));
     this.addEventListener("focusout", ({ relatedTarget: to }) => to && !this.contains(to) && this.#close());
+    new IntersectionObserver(this.#fit, { threshold: 1 }).observe(panel); // what the page moves out, comes back
     const near = (seen) => seen.at(-1).isIntersecting && this.#loadOlder();
     new IntersectionObserver(near, { root: scroll, rootMargin: "200px" }).observe(older);
   }
