@@ -41,6 +41,7 @@ def test_every_word_is_used() -> None:
         for file in resources.files("connectors.gateway").iterdir()
         if file.name.endswith("page.py")
     ]
+    sources.append(resources.files("connectors.gateway").joinpath("web", "carillon-preferences.js").read_text("utf-8"))
     text = "\n".join(sources)
     assert [key for key in TABLES["en"]["page"] if f'"{key}"' not in text] == []
 
