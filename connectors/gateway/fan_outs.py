@@ -32,7 +32,7 @@ class FanOutLimit:
         now, who = self._clock(), _who(event)
         self._forget(now)
         taken = self._taken.setdefault(who, deque())
-        while taken and taken[0] <= now - HOUR_MS:
+        while taken and not now - HOUR_MS < taken[0] <= now:  # a clock may be set back
             taken.popleft()
         if len(taken) < self._per_h:
             taken.append(now)
@@ -55,7 +55,7 @@ class FanOutLimit:
         """Those who sent nothing in the last hour."""
         while self._taken:
             taken = next(iter(self._taken.values()))
-            if taken and taken[-1] > now - HOUR_MS:
+            if taken and now - HOUR_MS < taken[-1] <= now:
                 return
             self._taken.popitem(last=False)
 

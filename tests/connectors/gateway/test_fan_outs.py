@@ -45,6 +45,15 @@ def test_the_hour_slides_and_each_actor_has_its_own() -> None:
     assert limit.refusal(_event()) is not None
 
 
+def test_a_clock_that_was_ahead_and_is_set_back_keeps_nobody_out() -> None:
+    now = 5 * HOUR_MS
+    limit = FanOutLimit(1, clock=lambda: now)
+    assert limit.refusal(_event()) is None
+    now = HOUR_MS
+    assert limit.refusal(_event()) is None
+    assert limit.refusal(_event()) is not None
+
+
 def test_without_an_actor_the_sender_is_limited_and_what_was_not_accepted_does_not_count() -> None:
     limit = FanOutLimit(1, clock=lambda: 0)
     news = _event(type="maintenance", actor=None, fan_out_type="BROADCAST")
