@@ -7,6 +7,7 @@ answer is one bit: may the server have processed a request that got none?
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,11 @@ from state.model.errors import CarillonError
 
 ANSWER_MAX_BYTES = 65_536
 """A longer answer is cut off: providers' answers are untrusted."""
+
+
+_HTTP2_IDLE = timedelta(hours=1)
+_PING_EVERY = timedelta(minutes=1)
+"""So that a connection that died unseen is found before a message waits on it for its whole deadline."""
 
 
 class TransportError(CarillonError):
@@ -66,16 +72,23 @@ class Transport(Protocol):
 
 
 class WreqTransport:
-    """HTTP/1.1 over `wreq`: one origin, connections kept open, no redirects, no proxy from the environment."""
+    """HTTP over `wreq`: one origin, connections kept open, no redirects, no proxy from the environment."""
 
-    def __init__(self, origin: str, *, connect_timeout: timedelta, ca_file: Path | None = None) -> None:
+    def __init__(self, origin: str, *, http2: bool, connect_timeout: timedelta, ca_file: Path | None = None) -> None:
         self._origin = origin.rstrip("/")
         options: dict[str, Any] = {
             "connect_timeout": connect_timeout,
             "no_proxy": True,
-            "http1_only": True,
             "runtime": wreq.Runtime(workers=1, thread_name="carillon-http"),
         }
+        if http2:
+            options["http2_only"] = True
+            options["pool_idle_timeout"] = _HTTP2_IDLE  # fast opening and closing looks like an attack to APNs
+            options["http2_options"] = wreq.Http2Options(
+                keep_alive_interval=_PING_EVERY, keep_alive_timeout=connect_timeout, keep_alive_while_idle=True
+            )
+        else:
+            options["http1_only"] = True
         if ca_file is not None:
             options["tls_verify"] = ca_file
         self._client = wreq.Client(**options)
@@ -96,6 +109,8 @@ class WreqTransport:
         except (wreq_errors.TimeoutError, TimeoutError) as error:
             raise TransportError("no answer within the deadline", ambiguous=True) from error
         except _ANSWER_LOST as error:
+            if _UNREAD.search(str(error)):
+                raise TransportError("not read by the server", ambiguous=False) from error
             raise TransportError("connection lost before the answer", ambiguous=True) from error
 
     async def _exchange(self, request: Request, deadline: timedelta) -> Response:
@@ -125,6 +140,10 @@ _ANSWER_LOST = (
     wreq_errors.StatusError,
     wreq_errors.RedirectError,
 )
+_UNREAD = re.compile(r"kind: (GoAway\(.*, NO_ERROR|Reset\(StreamId\(\d+\), REFUSED_STREAM), Remote\)")
+"""How the library tells what RFC 9113 (6.8, 8.7) promises: a stream behind the last of a GOAWAY, or refused, was not
+processed. It sends such requests again by itself, but not for ever. No URL has a blank, so none is mistaken for this.
+"""
 
 
 def _text(value: memoryview) -> str:

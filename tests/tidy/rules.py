@@ -40,7 +40,6 @@ CLIENTS = re.compile(
 WAYS_OUT = {
     "connectors/providers/egress.py": "the guarded one, to addresses that strangers gave",
     "connectors/providers/transport.py": "to the origin of a provider that is configured",
-    "connectors/providers/http2.py": "to the same, over HTTP/2",
     "connectors/providers/email/smtp.py": "to the relay that is configured",
     "connectors/providers/sms/smpp_session.py": "to the SMSC that is configured",
 }

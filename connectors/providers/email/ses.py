@@ -144,7 +144,10 @@ class SesChannel:
             raise ConfigurationError("; ".join(faults))
         self._signer = dkim_signer(self.options, rewritten=REWRITTEN)
         self._transport = WreqTransport(
-            self.options.origin, connect_timeout=self.options.connect_timeout, ca_file=self.options.ca_file
+            self.options.origin,
+            http2=False,
+            connect_timeout=self.options.connect_timeout,
+            ca_file=self.options.ca_file,
         )
 
     async def check(self) -> CheckResult:

@@ -18,14 +18,13 @@ from urllib.parse import quote
 import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
-from connectors.providers.http2 import Http2Transport
 from connectors.providers.options import ApnsOptions
 from connectors.providers.push.apns_token import ProviderToken, load_signing_key
 from connectors.providers.push.credential import credential
 from connectors.providers.push.fitting import fitted
 from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
-from connectors.providers.transport import Response, Transport, TransportError
+from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
 from state.model.addresses import sandbox_token
 from state.model.content import PushContent, WithdrawalContent
 
@@ -193,8 +192,11 @@ class ApnsChannel:
             clock_s=time.time,
             uniform=random.uniform,
         )
-        self._transport = Http2Transport(
-            self.options.origin, connect_timeout=self.options.connect_timeout, ca_file=self.options.ca_file
+        self._transport = WreqTransport(
+            self.options.origin,
+            http2=True,
+            connect_timeout=self.options.connect_timeout,
+            ca_file=self.options.ca_file,
         )
 
     async def check(self) -> CheckResult:

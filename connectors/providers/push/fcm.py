@@ -18,7 +18,6 @@ import msgspec
 import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
-from connectors.providers.http2 import Http2Transport
 from connectors.providers.options import FcmOptions
 from connectors.providers.push.credential import credential
 from connectors.providers.push.fcm_token import AccessToken, AccessTokenError
@@ -27,7 +26,7 @@ from connectors.providers.push.identity import ID_KEY, carillon_id
 from connectors.providers.push.service_account import load_service_account
 from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
-from connectors.providers.transport import Response, Transport, TransportError
+from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
 from state.model.addresses import sandbox_fcm_token
 from state.model.content import PushContent, WithdrawalContent
 from state.model.errors import UNDECODABLE, ConfigurationError
@@ -210,7 +209,7 @@ class FcmChannel:
 
     def _transport(self, origin: str) -> Transport:
         options = self.options
-        return Http2Transport(origin, connect_timeout=options.connect_timeout, ca_file=options.ca_file)
+        return WreqTransport(origin, http2=True, connect_timeout=options.connect_timeout, ca_file=options.ca_file)
 
     async def check(self) -> CheckResult:
         """Get a token, and have a message validated that goes to nobody."""

@@ -117,7 +117,10 @@ class TwilioChannel:
         if faults := list(self.options.faults()):
             raise ConfigurationError("; ".join(faults))
         self._transport = WreqTransport(
-            self.options.origin, connect_timeout=self.options.connect_timeout, ca_file=self.options.ca_file
+            self.options.origin,
+            http2=False,
+            connect_timeout=self.options.connect_timeout,
+            ca_file=self.options.ca_file,
         )
 
     async def check(self) -> CheckResult:
