@@ -32,7 +32,7 @@ from flows.process.directories import LEDGER
 from flows.process.expiry import keep_watching
 from flows.process.inboxes import inbox_reader
 from flows.process.noted_configuration import note_configuration
-from flows.process.open import clock_ms, log_opener
+from flows.process.open import clock_ms, keep_looking_at_clock, log_opener
 from flows.process.opening import open_configured_log
 from flows.process.run_files import mark_ready
 from operators.admit import Rules
@@ -51,6 +51,7 @@ def run(settings: Settings, kind: GatewayKind) -> None:
     :raises StateLockedError: another gateway of this kind uses the data directory.
     """
     options = gateway_options(settings, kind)
+    keep_looking_at_clock()
     _await_log(settings)
     with StateLock.acquire(options.store_directory(), f"gateway {kind}"):
         if kind == "p0":

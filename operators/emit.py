@@ -87,7 +87,7 @@ def emission_of(
 def valid_until(state: GroupState, item: Item) -> int:
     """The last instant at which the item is still in time, if it waits no more for its user (RULES 3.A.2)."""
     waited = 0 if state.registry.profile(item.event.type).absolute_ttl else item.waited_ms
-    return item.event.ingested_at + item.event.ttl_ms + waited
+    return item.event.in_time_until + waited
 
 
 def emit(

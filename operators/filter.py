@@ -16,7 +16,7 @@ def event_outcome(
     """A.1 and A.2, which need no user: kill switches and the ttl (equal is still in time); then the load (RULES 1)."""
     if state.kills.stops(event):
         return FinalOutcome("SUPPRESSED", "kill_switch")
-    if now - event.ingested_at - (0 if profile.absolute_ttl else waited_ms) > event.ttl_ms:
+    if now - (0 if profile.absolute_ttl else waited_ms) > event.in_time_until:
         return FinalOutcome("EXPIRED", None)
     if state.kills.under_load and event.priority != "P0" and event.ttl_ms < SHED_BELOW_TTL_MS:
         return SHED

@@ -70,6 +70,7 @@ _NOT_SENT = (
     "draft",
     "rollout",
     "part",
+    "ahead_ms",
 )
 _BODY_FIELDS = tuple(name for name in Event.__struct_fields__ if name not in _NOT_SENT)
 

@@ -108,7 +108,8 @@ def lives(pid: int) -> bool:
 
 def running_seconds() -> float:
     """Seconds on a clock that no one sets and that goes on while the process is stopped or the machine asleep."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+    boot_time: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(boot_time)  # the other one goes on in sleep where there is no such clock
 
 
 class Fence:

@@ -19,6 +19,11 @@ def clock_ms() -> int:
     return _CLOCK()
 
 
+def keep_looking_at_clock() -> None:
+    """For the life of a process that asks for the time only when somebody calls."""
+    _CLOCK.keep_looking()
+
+
 def log_opener(settings: Settings, *, patient: bool = True, claim: Claim | None = None) -> Callable[[], ClaimableLog]:
     """Opens the configured log at each call; the caller closes it.
 

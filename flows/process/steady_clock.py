@@ -7,6 +7,8 @@ and nothing as too old. What starts meanwhile has the machine's clock.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -37,18 +39,31 @@ class SteadyClock:
         passed = self._passed()
         began = self._wall() - passed
         if abs(began - self._began) > STEP_MS:
-            self._was_set(began - self._began, passed)
+            self._was_set(began, passed)
         else:
             self._began = began
             if self._set_at is not None:
                 self._goes_with("clock_set_back_again")
         return passed + self._began
 
-    def _was_set(self, by_ms: int, passed: int) -> None:
+    def keep_looking(self, every: timedelta = timedelta(seconds=1)) -> None:
+        """For the life of the process, in a thread, where nobody may ask for long: what was set meanwhile would be told
+        late, and believed long after the other processes did.
+        """
+
+        def look() -> None:
+            while True:
+                self()
+                time.sleep(every.total_seconds())
+
+        threading.Thread(target=look, name="steady-clock", daemon=True).start()
+
+    def _was_set(self, began: int, passed: int) -> None:
         """A look that was interrupted between its two readings is over with the next one."""
+        by_ms = began - self._began
         set_at = self._set_at = passed if self._set_at is None else self._set_at
         if passed - set_at >= _BELIEVED_AFTER_MS:
-            self._began += by_ms
+            self._began = began  # not added to: two threads may be here
             self._goes_with("clock_believed")
         elif passed - set_at >= TOLD_AFTER_MS and not self._told:
             self._told = True

@@ -87,6 +87,13 @@ class Event(msgspec.Struct, kw_only=True, frozen=True):
     """Of a fan-out that goes in parts; its parts do not have it."""
     part: RolloutPart | msgspec.UnsetType = msgspec.UNSET
     """Which part this is."""
+    ahead_ms: SafeInt | msgspec.UnsetType = msgspec.UNSET
+    """By how much the time of decisions was ahead of the machine's clock when it came in; only sequence sets it."""
+
+    @property
+    def in_time_until(self) -> int:
+        """By the time of decisions, and if it never waits for anybody."""
+        return self.ingested_at + (0 if self.ahead_ms is msgspec.UNSET else self.ahead_ms) + self.ttl_ms
 
 
 class RawEvent(msgspec.Struct, kw_only=True):

@@ -183,7 +183,7 @@ def _common_delivery(state: GroupState, decided: Slice) -> Mapping[str, object]:
         "payload": event.payload,
         "decided_at": decided.now,
         "ingested_at": event.ingested_at,
-        "valid_until": event.ingested_at + event.ttl_ms + waited_ms,
+        "valid_until": event.in_time_until + waited_ms,
     }
 
 

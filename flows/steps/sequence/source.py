@@ -193,7 +193,7 @@ class Sequencer:
             return sequence_retry(state, record.value, _group(record.key), place, again=again, attempt=attempt)
         event = EVENT.decode(record.value)
         if self._lead > _LEAD_MS:  # or it would be too old for its ttl as soon as it comes
-            event = msgspec.structs.replace(event, ingested_at=event.ingested_at + self._lead)
+            event = msgspec.structs.replace(event, ahead_ms=self._lead)
         return sequence_event(state, self._registry, event, place, record.timestamp_ms)
 
     def _written(self, state: SequenceState, sequenced: Sequenced, record: Record) -> list[NewRecord]:

@@ -1,5 +1,8 @@
 """The clock of a process while somebody sets the machine's."""
 
+import time
+from datetime import timedelta
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -60,3 +63,15 @@ def test_small_steps_are_followed_and_an_interrupted_look_is_no_step() -> None:
         machine.set_by -= HOUR
         assert machine.wait(5_000) == machine.set_by
     assert not logs
+
+
+def test_a_step_is_known_also_where_nobody_asks_for_the_time() -> None:
+    machine = Machine()
+    with capture_logs() as logs:
+        machine.clock.keep_looking(timedelta(milliseconds=50))
+        machine.set_by = HOUR
+        for passed in (TOLD_AFTER_MS, 2 * TOLD_AFTER_MS, BELIEVED_MS + 2 * TOLD_AFTER_MS):
+            time.sleep(0.15)
+            machine.passed = passed
+        time.sleep(0.15)
+    assert [entry["event"] for entry in logs] == ["clock_set", "clock_believed"]
