@@ -79,7 +79,7 @@ class Brokers:
     def wait_noticed(self, broker: Process) -> None:
         """Until the others know that this broker does not answer."""
         node = self.kafka.brokers.index(broker) + 1
-        wait_for(lambda: node not in self._cluster().brokers, 60, "the loss of the broker being noticed", every_s=0.25)
+        wait_for(lambda: node not in self._cluster().brokers, 120, "the loss of the broker being noticed", every_s=0.25)
 
     def _in_sync(self) -> bool:
         found = self._cluster()
