@@ -70,3 +70,10 @@ class Browser:
         kept = dict(each.partition("=")[::2] for each in self.cookie.split("; ") if each)
         kept[name] = value
         self.cookie = "; ".join(f"{name}={value}" for name, value in kept.items() if value)
+
+
+def signed_in(gateway: Gateway, role: str) -> Browser:
+    """Of a person who has this role's key."""
+    browser = Browser(gateway)
+    assert browser.sign_in(f"key-{role}").status == 303
+    return browser

@@ -1,27 +1,14 @@
 """The page of campaigns: two people in two browsers bring one on its way."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
-from helpers.console import Browser
-from helpers.gateway import Gateway, running
+from helpers.console import Browser, signed_in
+from helpers.gateway import Gateway
 
 from connectors.console.uploads import FILE_BYTES_MAX
 
 PAGE = "/console/campaigns"
-
-
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running(tmp_path_factory.mktemp("console")) as gateway:
-        yield gateway
-
-
-def signed_in(gateway: Gateway, key: str) -> Browser:
-    browser = Browser(gateway)
-    assert browser.sign_in(key).status == 303
-    return browser
 
 
 def prepare(gateway: Gateway, name: str) -> str:
@@ -46,7 +33,7 @@ def act(browser: Browser, page: str, name: str, verb: str, revision: int, value:
 
 def test_one_person_prepares_and_another_lets_it_go(told: Gateway) -> None:
     page = prepare(told, "sale")
-    ann, bob = signed_in(told, "key-marketing"), signed_in(told, "key-admin")
+    ann, bob = signed_in(told, "marketing"), signed_in(told, "admin")
     assert "sale" in ann.get(PAGE).words
     assert "&lt;b&gt;Sale" in ann.get(page).text, "what it says is text"
     assert act(ann, page, "sale", "approve", state(told, "sale")[2]) == 409
@@ -64,7 +51,7 @@ def test_one_person_prepares_and_another_lets_it_go(told: Gateway) -> None:
 
 def test_a_slot_is_asked_for_and_given_up_and_each_time_approvals_are_void(told: Gateway) -> None:
     page = prepare(told, "slotted")
-    ann, bob = signed_in(told, "key-marketing"), signed_in(told, "key-admin")
+    ann, bob = signed_in(told, "marketing"), signed_in(told, "admin")
     for asked, said in (("on", "With a dedicated slot"), ("off", "Ask for a dedicated slot")):
         assert act(bob, page, "slotted", "approve", state(told, "slotted")[2]) == 303
         form = {"name": "slotted", "slot": asked, "revision": str(state(told, "slotted")[2])}
@@ -76,7 +63,7 @@ def test_a_slot_is_asked_for_and_given_up_and_each_time_approvals_are_void(told:
 
 def test_a_form_sends_a_test(told: Gateway) -> None:
     page = prepare(told, "tried")
-    ann, form = signed_in(told, "key-marketing"), {"name": "tried", "revision": str(state(told, "tried")[2])}
+    ann, form = signed_in(told, "marketing"), {"name": "tried", "revision": str(state(told, "tried")[2])}
     assert ann.submit(page, f"{PAGE}/test", form | {"users": " "}).status == 400
     assert ann.submit(page, f"{PAGE}/test", form | {"users": "a b c d e f"}).status == 400
     assert ann.submit(page, f"{PAGE}/test", form | {"users": "ann", "revision": "x"}).status == 409
@@ -87,7 +74,7 @@ def test_a_form_sends_a_test(told: Gateway) -> None:
 
 def test_words_are_changed_and_approvals_are_void_and_what_else_it_says_stays(told: Gateway) -> None:
     page = prepare(told, "worded")
-    ann, bob = signed_in(told, "key-marketing"), signed_in(told, "key-admin")
+    ann, bob = signed_in(told, "marketing"), signed_in(told, "admin")
     assert act(bob, page, "worded", "approve", state(told, "worded")[2]) == 303
     form = {"name": "worded", "title": " Sale ", "body": "", "revision": str(state(told, "worded")[2])}
     assert ann.submit(page, f"{PAGE}/edit", form | {"revision": "1"}).status == 409, "what she has not seen"
@@ -99,7 +86,7 @@ def test_words_are_changed_and_approvals_are_void_and_what_else_it_says_stays(to
 
 def test_rows_that_were_left_out_are_a_file(told: Gateway) -> None:
     page = prepare(told, "rows")
-    ann = signed_in(told, "key-marketing")
+    ann = signed_in(told, "marketing")
     assert "which, and why" not in ann.get(page).words
     assert upload(ann, page, "rows", b"user,timezone\nann,\n,\nbob,Mars/Base\n") == 303
     assert f"{PAGE}/bad-rows?name=rows" in ann.get(page).text
@@ -112,7 +99,7 @@ def test_rows_that_were_left_out_are_a_file(told: Gateway) -> None:
 
 def test_it_goes_at_one_moment_for_all_if_the_form_says_so(told: Gateway) -> None:
     page = prepare(told, "moment")
-    ann, bob = signed_in(told, "key-marketing"), signed_in(told, "key-admin")
+    ann, bob = signed_in(told, "marketing"), signed_in(told, "admin")
     assert act(ann, page, "moment", "throttle", state(told, "moment")[2], "7") == 303, "also before it goes"
     assert act(bob, page, "moment", "approve", state(told, "moment")[2]) == 303
     form = {"name": "moment", "act": "start", "value": "2030-12-01T09:00", "clock": "one", "zone": "Mars/Base"}
@@ -132,15 +119,15 @@ def test_a_form_that_makes_no_sense_changes_nothing(told: Gateway, verb: str, va
     if told.get("/v1/campaigns/odd", key="key-marketing").status == 404:
         prepare(told, "odd")
     before = state(told, "odd")
-    ann = signed_in(told, "key-marketing")
+    ann = signed_in(told, "marketing")
     assert act(ann, f"{PAGE}?name=odd", "odd", verb, before[2], value) == 400
     assert state(told, "odd") == before
 
 
 def test_others_do_not_see_the_page(told: Gateway) -> None:
-    for key in ("key-ops", "key-support"):
-        assert signed_in(told, key).get(PAGE).status == 403
-    assert signed_in(told, "key-marketing").get(f"{PAGE}?name=never").status == 404
+    for role in ("ops", "support"):
+        assert signed_in(told, role).get(PAGE).status == 403
+    assert signed_in(told, "marketing").get(f"{PAGE}?name=never").status == 404
 
 
 def upload(browser: Browser, page: str, name: str, file: bytes, file_name: str = "people.csv", stages: str = "") -> int:
@@ -159,7 +146,7 @@ def create(browser: Browser, name: str, kind: str = "newsletter") -> int:
 
 
 def test_a_form_prepares_it_and_another_names_its_recipients(told: Gateway) -> None:
-    ann, page = signed_in(told, "key-marketing"), f"{PAGE}?name=own"
+    ann, page = signed_in(told, "marketing"), f"{PAGE}?name=own"
     assert create(ann, "own") == 303
     assert told.get("/v1/campaigns/own", key="key-marketing").json["payload"] == {"title": "Sale"}
     assert upload(ann, page, "own", b"user\r\nann\r\nbob\r\nann\r\n") == 303
@@ -171,13 +158,13 @@ def test_a_form_prepares_it_and_another_names_its_recipients(told: Gateway) -> N
 
 @pytest.mark.parametrize(("name", "kind"), [("own2", "otp"), ("Own 2", "newsletter"), ("own2", "")])
 def test_what_is_no_campaign_is_not_prepared(told: Gateway, name: str, kind: str) -> None:
-    assert create(signed_in(told, "key-marketing"), name, kind) == 400
+    assert create(signed_in(told, "marketing"), name, kind) == 400
     assert told.get("/v1/campaigns/own2", key="key-marketing").status == 404
 
 
 def test_a_form_has_it_go_in_stages(told: Gateway) -> None:
     page, users = prepare(told, "staged"), b"user\n" + b"".join(b"s%d\n" % number for number in range(200))
-    ann, bob = signed_in(told, "key-marketing"), signed_in(told, "key-admin")
+    ann, bob = signed_in(told, "marketing"), signed_in(told, "admin")
     assert upload(ann, page, "staged", users, stages="50,10") == 400
     assert upload(ann, page, "staged", users, stages="10, 100") == 303
     assert act(bob, page, "staged", "approve", state(told, "staged")[2]) == 303
@@ -193,7 +180,7 @@ def test_a_form_has_it_go_in_stages(told: Gateway) -> None:
 
 def test_a_file_that_is_none_changes_nothing(told: Gateway) -> None:
     page = prepare(told, "files")
-    ann, before = signed_in(told, "key-marketing"), state(told, "files")
+    ann, before = signed_in(told, "marketing"), state(told, "files")
     assert upload(ann, page, "files", b"user\nann\n", "people.xlsx") == 400
     assert upload(ann, page, "files", b"", "") == 400
     assert upload(ann, page, "files", b"x" * FILE_BYTES_MAX) == 413

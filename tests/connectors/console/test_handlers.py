@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 import pytest
-from helpers.console import Browser, Seen
+from helpers.console import Browser, Seen, signed_in
 from helpers.gateway import Gateway, running
 from helpers.healthy_ledger import MIA, healthy
 from helpers.letters import letter
@@ -64,12 +64,6 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         campaign = {"name": "sale", "type": "newsletter"}
         assert gateway.call("POST", "/v1/campaigns", campaign, key="key-marketing").status == 201
         yield gateway
-
-
-def signed_in(gateway: Gateway, role: str) -> Browser:
-    browser = Browser(gateway)
-    assert browser.sign_in(f"key-{role}").status == 303
-    return browser
 
 
 @pytest.mark.parametrize("role", ["ops", "support", "marketing", "admin"])

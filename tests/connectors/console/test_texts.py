@@ -2,28 +2,14 @@
 
 import re
 import time
-from collections.abc import Iterator
 from html import unescape
 
-import pytest
-from helpers.console import Browser, Seen
-from helpers.gateway import Gateway, running
+from helpers.console import Browser, Seen, signed_in
+from helpers.gateway import Gateway
 from helpers.records import decision, delivery
 
 PAGE = "/console/templates"
 LIKE = {"text.title": "Curtida", "text.one": "{{ actor }} curtiu", "text.push.title": "Nova curtida"}
-
-
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running(tmp_path_factory.mktemp("texts")) as gateway:
-        yield gateway
-
-
-def signed_in(gateway: Gateway, key: str = "key-marketing") -> Browser:
-    browser = Browser(gateway)
-    assert browser.sign_in(key).status == 303
-    return browser
 
 
 def act(browser: Browser, locale: str, verb: str, form: dict[str, str], kind: str = "like") -> Seen:
@@ -37,7 +23,7 @@ def held(gateway: Gateway, locale: str, kind: str = "like") -> dict[str, object]
 
 
 def test_texts_are_published_listed_rolled_back_and_taken_back(told: Gateway) -> None:
-    ann = signed_in(told)
+    ann = signed_in(told, "marketing")
     several = LIKE | {"text.detail": "Eins.\r\n---\r\nZwei\r\nDrei", "text.many": " "}
     assert act(ann, "pt", "publish", several | {"version": "0", "reason": "Brazil"}).status == 303
     texts = {"title": "Curtida", "one": "{{ actor }} curtiu", "push.title": "Nova curtida"}
@@ -57,7 +43,7 @@ def test_texts_are_published_listed_rolled_back_and_taken_back(told: Gateway) ->
 
 
 def test_what_is_wrong_stands_beside_what_was_typed_and_nothing_is_published(told: Gateway) -> None:
-    ann = signed_in(told)
+    ann = signed_in(told, "marketing")
     wrong = LIKE | {"text.one": "<b>{{ actr }}", "text.push.title": "x" * 66, "reason": "a try"}
     for verb in ("publish", "preview"):
         seen = act(ann, "es", verb, wrong)
@@ -75,7 +61,7 @@ def test_what_is_wrong_stands_beside_what_was_typed_and_nothing_is_published(tol
 
 
 def test_who_saw_an_older_version_is_told_and_keeps_what_he_typed(told: Gateway) -> None:
-    ann = signed_in(told)
+    ann = signed_in(told, "marketing")
     assert act(ann, "fr", "publish", LIKE | {"version": "0"}).status == 303
     late = act(ann, "fr", "publish", LIKE | {"text.title": "Trop tard", "version": "0"})
     assert (late.status, "Trop tard</textarea>" in late.text) == (409, True)
@@ -86,7 +72,7 @@ def test_who_saw_an_older_version_is_told_and_keeps_what_he_typed(told: Gateway)
 
 
 def test_channels_and_locales_are_shown_side_by_side(told: Gateway) -> None:
-    ann = signed_in(told)
+    ann = signed_in(told, "marketing")
     given = LIKE | {"locales": "pt-BR-x en", "actors": "Bo, Cy", "payload": "{}", "text.many": "{{ who }} <i>curtiram"}
     seen = act(ann, "pt-BR", "preview", given)
     assert seen.status == 200
@@ -99,7 +85,7 @@ def test_channels_and_locales_are_shown_side_by_side(told: Gateway) -> None:
 
 
 def test_variants_have_fields_are_shown_side_by_side_and_nothing_of_them_is_lost(told: Gateway) -> None:
-    ann, page = signed_in(told), f"{PAGE}?type=share&locale=pt"
+    ann, page = signed_in(told, "marketing"), f"{PAGE}?type=share&locale=pt"
     halves = LIKE | {"text._variants": "a 50, b 50"}
     seen = act(ann, "pt", "preview", halves, "share")
     assert [f'aria-label="push, pt, variant {name}"' in seen.text for name in "abc"] == [True, True, False]
@@ -119,7 +105,7 @@ def test_variants_have_fields_are_shown_side_by_side_and_nothing_of_them_is_lost
 
 
 def test_of_variants_it_is_counted_what_went_out_and_no_few_are_told(told: Gateway) -> None:
-    ann = signed_in(told)
+    ann = signed_in(told, "marketing")
     texts = LIKE | {"text._variants": "a 50, b 50", "text.b:title": "Oba"}
     assert act(ann, "nl", "publish", texts | {"version": "0", "reason": "two"}).status == 303
     page = f"{PAGE}?type=like&locale=nl"
@@ -138,7 +124,7 @@ def test_of_variants_it_is_counted_what_went_out_and_no_few_are_told(told: Gatew
 
 
 def test_parts_have_fields_by_their_names(told: Gateway) -> None:
-    ann = signed_in(told)
+    ann = signed_in(told, "marketing")
     assert act(ann, "pt", "publish", {"part": "help", "part_text": "Ajuda"}, "_parts").status == 303
     seen = ann.get(f"{PAGE}?type=_parts&locale=pt")
     assert "Ajuda</textarea>" in seen.text
@@ -149,14 +135,14 @@ def test_parts_have_fields_by_their_names(told: Gateway) -> None:
 
 
 def test_urgent_texts_are_an_administrators(told: Gateway) -> None:
-    ann, code = signed_in(told), {"text.title": "T", "text.one": "{{ p.code }}"}
+    ann, code = signed_in(told, "marketing"), {"text.title": "T", "text.one": "{{ p.code }}"}
     page = f"{PAGE}?type=otp&locale=pt"
     assert 'value="publish"' not in ann.get(page).text
     assert act(ann, "pt", "publish", code, "otp").status == 403
-    assert 'value="publish"' in signed_in(told, "key-admin").get(page).text
-    asked = act(signed_in(told, "key-admin"), "pt", "publish", code, "otp")
+    assert 'value="publish"' in signed_in(told, "admin").get(page).text
+    asked = act(signed_in(told, "admin"), "pt", "publish", code, "otp")
     assert (asked.status, asked.headers["location"], held(told, "pt", "otp")) == (303, "/console/approvals", None)
-    bob = signed_in(told, "key-ops")
+    bob = signed_in(told, "ops")
     waiting = bob.get("/console/approvals")
     assert "Publish the texts of otp, pt as version 1" in waiting.words
     assert "<dd>{{ p.code }}</dd>" in waiting.text
@@ -168,7 +154,7 @@ def test_urgent_texts_are_an_administrators(told: Gateway) -> None:
 
 
 def test_texts_are_sent_for_trying_and_stay_in_the_form(told: Gateway) -> None:
-    ann = signed_in(told)
+    ann = signed_in(told, "marketing")
     form = LIKE | {"user": "eve", "channel": "push", "actors": "Bo", "text.one": "{{ actor }} tenta"}
     seen = act(ann, "it", "test", form)
     assert (seen.status, held(told, "it")) == (200, None)
@@ -181,12 +167,12 @@ def test_texts_are_sent_for_trying_and_stay_in_the_form(told: Gateway) -> None:
         assert (refused.status, says in refused.words) == (400, True)
     code = f"{PAGE}?type=otp&locale=it"
     assert 'value="test"' not in ann.get(code).text
-    assert "<option>sms</option>" in signed_in(told, "key-admin").get(code).text
+    assert "<option>sms</option>" in signed_in(told, "admin").get(code).text
 
 
 def test_a_mail_is_drawn_in_a_frame_that_runs_and_asks_nothing(told: Gateway) -> None:
     ann, html = (
-        signed_in(told),
+        signed_in(told, "marketing"),
         '<p style="color: red" onclick="x()">{{ text }}</p><script>x()</script><img src="https://a.example">',
     )
     seen = act(ann, "pt", "preview", LIKE | {"text.email.html": html, "locales": "en"})

@@ -1,27 +1,13 @@
 """The page of types: each key is explained, and what was typed stays where it is refused."""
 
-from collections.abc import Iterator
-
 import pytest
-from helpers.console import Browser
-from helpers.gateway import Gateway, running
+from helpers.console import signed_in
+from helpers.gateway import Gateway
 
 from connectors.console.types import MEANS
 from state.model.registry import TypeProfile
 
 PAGE = "/console/types"
-
-
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running(tmp_path_factory.mktemp("types")) as gateway:
-        yield gateway
-
-
-def signed_in(gateway: Gateway, role: str) -> Browser:
-    browser = Browser(gateway)
-    assert browser.sign_in(f"key-{role}").status == 303
-    return browser
 
 
 def test_every_key_of_a_type_is_explained(told: Gateway) -> None:
