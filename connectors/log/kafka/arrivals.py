@@ -1,8 +1,8 @@
 """Notices a client that fetches nothing any more from a partition that has more.
 
-The client's own recovery fails now and then: after a broker died, one stopped fetching from every partition that this
-broker had led, for good and without a word, while all others on the same machine went on. A reader that waits for such
-a client waits for ever, and nobody is told. So it asks now and then where its partitions end, through another client.
+The client's own recovery may fail. In one test with brokers that died, deliver got nothing more from either partition
+for two minutes, while all other processes went on; nothing said why, and it was not seen again. A reader that waits for
+such a client waits for ever, and nobody is told. So it asks now and then where its partitions end, through another one.
 """
 
 from __future__ import annotations
