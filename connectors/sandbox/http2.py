@@ -122,6 +122,7 @@ class Http2Connection(asyncio.Protocol):
         self._streams_max = server.streams_first
         self._last_read: int | None = None
         """The last stream that is read, once GOAWAY was said."""
+        self._judged_last = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # the fast loop's transports have no common class
@@ -188,12 +189,20 @@ class Http2Connection(asyncio.Protocol):
         return _Judged(number, body, answer)
 
     def _turns_away(self, one: _Judged) -> bool:
-        """Whether it is not read any more, because it meets a GOAWAY or comes behind one."""
+        """Whether it is not read any more, because it meets a GOAWAY or comes behind one.
+
+        A client may end a later stream first. Then what meets the GOAWAY lies before a stream that was read, and is
+        refused by itself.
+        """
         if self._last_read is None and one.answer.behaviour.kind == "goaway" and self._transport is not None:
-            self._last_read = max(0, one.stream - 2)
+            self._last_read = max(self._judged_last, one.stream - 2)
+            if one.stream < self._last_read:
+                self._h2.reset_stream(one.stream, ErrorCodes.REFUSED_STREAM)
             self._flush()
             self._transport.write(_GOAWAY + self._last_read.to_bytes(4, "big") + bytes(4))
             asyncio.get_running_loop().call_later(_GOES_WITHIN_S, self._close)
+            return True
+        self._judged_last = max(self._judged_last, one.stream)
         return self._last_read is not None and one.stream > self._last_read
 
     def _carry_out(self, stream: int, answer: Answer) -> None:
