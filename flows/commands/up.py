@@ -70,11 +70,9 @@ def up(settings: Settings, output: Output, *, demo: bool) -> int:
             output.show({}, "Draining ...")
     finally:  # also when standard output is gone
         reporter.mute()
-        forced = supervisor.stop()
-    if forced:
-        complain(
-            f"{', '.join(forced)} did not drain in time and had to be killed; nothing is lost, the next start resumes"
-        )
+        undrained = supervisor.stop()
+    if undrained:
+        complain(f"{', '.join(undrained)} did not drain; nothing is lost, the next start resumes")
         return 1
     output.show({"event": "stopped"}, "Stopped; nothing is lost, the next start goes on from here.")
     return 0

@@ -32,6 +32,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from flows.process.drain import install_drain
 from flows.process.liveness import LIVENESS
 
 _SET_PARENT_DEATH_SIGNAL = 1
@@ -46,6 +47,14 @@ def end_with_parent() -> None:
     threading.Thread(target=_wait_for_end, name="parent-watch", daemon=True).start()
     if stat.S_ISSOCK(os.fstat(0).st_mode):
         threading.Thread(target=_beat, name="sign-of-life", daemon=True).start()
+
+
+def _take_sigterm(kind: str) -> None:
+    """From the first moment: a flow drains as soon as it runs, and a module that serves nothing yet has drained."""
+    if kind == "flows":
+        install_drain()
+    else:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 
 def _beat() -> None:
@@ -66,7 +75,6 @@ def _wait_for_end() -> None:
 def run_flows(names: Sequence[str], *, epoch: timedelta, ready: Callable[[], None]) -> int:
     """Run the flows until all are drained, calling `ready` once they run; gives the exit code."""
     from flows.process.collector import settle_collector
-    from flows.process.drain import install_drain
 
     stopping = install_drain()
     modules = [importlib.import_module(f"flows.{name}") for name in names]
@@ -135,6 +143,7 @@ def run_module(name: str, arguments: Sequence[str]) -> int:
 def main(arguments: Sequence[str]) -> int:
     """See the module's text."""
     name, kind, *rest = arguments
+    _take_sigterm(kind)
     end_with_parent()
     from flows.process.logs import configure_logs
 

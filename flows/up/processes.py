@@ -228,15 +228,15 @@ class ProcessGroup:
         return not any(each.ending for each in self._unit(child))
 
     def drain(self, deadline: timedelta) -> list[str]:
-        """Stop all, turn by turn, by SIGTERM, at the turn's deadline by SIGKILL; names those it had to kill."""
-        forced: list[str] = []
+        """Stop all, turn by turn, by SIGTERM, at the turn's deadline by SIGKILL; names those that did not drain."""
+        undrained: list[str] = []
         for turn in sorted({child.spec.turn for child in self._children.values()}):
             children = [child for child in self._children.values() if child.spec.turn == turn]
             for child in children:
                 _signal(child.process, signal.SIGTERM)
             end = time.monotonic() + deadline.total_seconds()
-            forced += [child.spec.name for child in children if not self._ends(child, end)]
-        return forced
+            undrained += [child.spec.name for child in children if not self._drains(child, end)]
+        return undrained
 
     def kill(self) -> None:
         """End every process and whatever it started, at once."""
@@ -247,8 +247,10 @@ class ProcessGroup:
             _wait_until(child, end)
             child.line.close()
 
-    def _ends(self, child: _Child, end: float) -> bool:
-        """Whether it ended by itself; one that SIGKILL does not end either is left behind."""
+    def _drains(self, child: _Child, end: float) -> bool:
+        """Whether it ended with 0: not if it had died before, nor if SIGTERM met it before it took signals. One that
+        SIGKILL does not end either is left behind.
+        """
         already = child.gone
         code = _wait_until(child, end)
         if code is None:
@@ -260,7 +262,7 @@ class ProcessGroup:
             _logger.error("process_does_not_end", process=child.spec.name, pid=child.process.pid)
         elif not already:
             self._on_event(ProcessEvent("exit", child.spec.name, child.process.pid, code))
-        return already or code not in (None, -signal.SIGKILL)
+        return code == 0
 
     def _restart(self, child: _Child) -> None:
         child.line.close()

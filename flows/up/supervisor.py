@@ -150,7 +150,7 @@ class Supervisor:
         return self._group.pids()
 
     def stop(self) -> list[str]:
-        """Drain and end everything; names what had to be killed."""
+        """Drain and end everything; names what did not drain."""
         self._ending.set()
         try:
             return self._group.drain(_STAGE_DEADLINE)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from helpers.places import ROOT
 
+from flows.config.settings import Settings
+from flows.process.opening import open_configured_log, system_topics
 from flows.up.supervisor import FLOW_PROCESSES, SANDBOX
 
 HEAVY = "aiosmtplib bytewax confluent_kafka cryptography jinja2 numpy phonenumbers pyarrow redis rocksdict wreq".split()
@@ -52,3 +57,23 @@ def test_a_process_ends_with_its_owner_also_if_that_has_not_read_the_last_beat()
         process.stdout.read()  # it has written its beat, and waits
         ours.close()
         assert process.wait(30) == -signal.SIGKILL
+
+
+TERMINATED_EARLY = """
+import os, signal, sys
+import flows.process.logs as logs, flows.up.launch as launch
+logs.configure_logs = lambda name: os.kill(os.getpid(), signal.SIGTERM)
+os._exit(launch.main(["it", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize("what", [("flows", "schedule"), ("module", "this")], ids=["flows", "module"])
+def test_sigterm_that_comes_before_anything_runs_is_heard(tmp_path: Path, what: tuple[str, str]) -> None:
+    environment = {**os.environ, "CARILLON_DATA_DIR": str(tmp_path)}
+    log = open_configured_log(Settings(data_dir=tmp_path))
+    log.ensure_topics(system_topics(Settings()))
+    log.close()
+    ours, its = socket.socketpair()
+    command = [sys.executable, "-c", TERMINATED_EARLY, *what]
+    with ours, its, subprocess.Popen(command, stdin=its.fileno(), cwd=ROOT, env=environment) as process:
+        assert process.wait(60) == 0

@@ -104,6 +104,16 @@ def test_stages_drain_in_order_and_the_deaf_are_killed(group: ProcessGroup) -> N
     assert not any(alive(pid) for pid in pids.values())
 
 
+def test_who_dies_by_sigterm_or_had_died_before_has_not_drained(group: ProcessGroup) -> None:
+    group.start(spec_of("early", "import time; print('up', flush=True); time.sleep(60)"))
+    group.start(spec_of("dead", "print('up', flush=True); raise SystemExit(1)"))
+    group.start(spec_of("polite", POLITE))
+    wait_for(lambda: all(is_up(group, name) for name in ("early", "dead", "polite")))
+    wait_for(lambda: "dead" not in group.pids())
+    group.watch()
+    assert group.drain(timedelta(seconds=10)) == ["early", "dead"]
+
+
 BEATING = """
 import socket, sys, time
 line = socket.socket(fileno=0); print("up", flush=True)
