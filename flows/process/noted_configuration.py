@@ -61,6 +61,7 @@ def _of(values: Mapping[str, str], changed: set[str]) -> dict[str, str]:
 
 def _leaves(value: object, shown: object, path: str, secret: bytes) -> Iterator[tuple[str, str]]:
     """Keys and values as they are shown to people; a secret with what tells it from another one."""
+    value = value.reveal() if isinstance(value, Secret) else value
     if isinstance(shown, dict):
         for name, inner in shown.items():
             found = value.get(name) if isinstance(value, Mapping) else getattr(value, name)
@@ -68,6 +69,10 @@ def _leaves(value: object, shown: object, path: str, secret: bytes) -> Iterator[
         return
     text = msgspec.json.encode(shown).decode()
     if "***" in text:
-        plain = value.reveal() if isinstance(value, Secret) else str(value)
+        plain = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=_plain).decode()
         text = f"*** {hmac.new(secret, plain.encode(), sha256).hexdigest()[:12]}"
     yield path, text
+
+
+def _plain(value: object) -> str:
+    return value.reveal() if isinstance(value, Secret) else str(value)

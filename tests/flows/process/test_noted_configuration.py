@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ from connectors.audit_chain import checked_audit
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.read_to_ends import stored_records
 from connectors.log.topics import topic_specs
-from flows.config.settings import LimitOptions, SenderOptions, Settings
+from flows.config.settings import LimitOptions, ProviderOptions, SenderOptions, Settings
 from flows.process.noted_configuration import FILE, note_configuration
 from infra.services import free_port, wait_port
 from state.model.errors import LogUnavailableError
@@ -55,6 +56,23 @@ def test_what_changed_since_the_last_start_is_noted_and_secrets_are_not_told(tmp
     assert start(replace(changed, senders={})) == 2
     gone = acts(log)[-1]
     assert gone["after"]["senders.ann.key"] == "absent"
+    log.close()
+
+
+@pytest.mark.parametrize("several", [lambda key: (Secret("first"), key), lambda key: {"pair": [key]}, lambda key: key])
+def test_a_secret_among_others_that_changes_is_noted(tmp_path: Path, several: Callable[[Secret], object]) -> None:
+    """As an option of a provider from another package may hold them."""
+    log = EmbeddedLog(tmp_path, clock=lambda: 1)
+    log.ensure_topics(topic_specs(4, timedelta(days=1)))
+    for text in ("a-key-of-old-times", "a-key-of-old-times", "a-key-of-new-times"):
+        others = {"push": {"example": {"signing_token": several(Secret(text)), "plain": ("a", several(Secret(text)))}}}
+        settings = replace(Settings(data_dir=tmp_path), providers=cast("ProviderOptions", others))
+        note_configuration(settings, log, tmp_path, process="gateway", now_ms=7)
+    (act,) = acts(log)
+    assert act["before"].keys() == act["after"].keys() == {
+        "providers.push.example.signing_token", "providers.push.example.plain"
+    }  # fmt: skip
+    assert "times" not in (tmp_path / FILE).read_text() + str(act)
     log.close()
 
 
