@@ -157,6 +157,10 @@ CLOCK_SET_SECONDS = Gauge(
     "carillon_clock_set_seconds",
     "By how much the machine's clock was set while the process ran, as long as that is not believed; else 0",
 )
+DECISIONS_AHEAD_SECONDS = Gauge(
+    "carillon_decisions_ahead_seconds",
+    "By how much the time of decisions is ahead of the machine's clock, which was ahead and was set right; else 0",
+)
 DELIVERIES_IN_FLIGHT = Gauge("carillon_deliveries_in_flight", "Requests at a provider right now", ["provider"])
 BREAKER_STATE = Gauge(
     "carillon_breaker_state",

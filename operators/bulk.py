@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from operators.ahead import decision_time
 from operators.columns import PreferenceColumns
 from operators.emit import waits_as_mail
 from operators.filter import event_outcome
@@ -168,7 +169,7 @@ def release_slice(state: GroupState, columns: PreferenceColumns, batch: HeldBatc
 
 
 def _scope(state: GroupState, columns: PreferenceColumns, event: Event, now: int, *, is_new: bool) -> _Deciding:
-    columns.refresh(now)
+    columns.refresh(now - state.ahead)
     counted = state.pool(slot=event.slot is True)
     counted.reserve_rows(len(state.users))
     return _Deciding(state, columns, event, state.registry.profile(event.type), now, is_new, _Endings(), counted)
@@ -359,6 +360,7 @@ def _gate(scope: _Deciding, rows: RowNumbers, inbox: Flags) -> tuple[Codes, Time
         return codes, until, quiet
     full = np.flatnonzero(hour_full & ~never & ~day_full & ~quiet & ~shed)
     until[full] = scope.counted.nth_latest_of(rows[full], max_hour[full]) + HOUR_MS
-    until[quiet] = columns.quiet_end[numbers[quiet]]
+    ends = columns.quiet_end[numbers[quiet]]
+    until[quiet] = [decision_time(end, scope.now, state.ahead) for end in ends.tolist()] if state.ahead else ends
     _end(scope, codes, inbox, until > 0, FinalOutcome("HELD", None), by_rule_d=True)
     return codes, until, quiet

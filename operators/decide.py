@@ -52,7 +52,7 @@ def apply(state: GroupState, record: Work, place: int, given_up: Iterable[GivenU
     out = Outputs()
     writer = OutcomeWriter(state, out)
     state.now = max(state.now, record.stamp)
-    state.place = place
+    state.place, state.ahead = place, record.ahead
     for each in given_up:
         give_up(writer, each)
     if state.pending.next_due() <= state.now:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from operators.ahead import decision_time
 from operators.outcomes import SHED, FinalOutcome, Hold
 from operators.quiet import is_quiet, quiet_end
 from state.decide.emitted import HOUR_MS
@@ -52,12 +53,12 @@ def _stop(
 ) -> Hold | FinalOutcome | None:
     """Nobody waits for an hour in the pool of slots, which has one a day."""
     (hour, day), preference = counts, state.users.preference_of(row)
-    quiet = preference.quiet
-    if quiet is not None and is_quiet(quiet, now):
+    quiet, shown = preference.quiet, now - state.ahead
+    if quiet is not None and is_quiet(quiet, shown):
         return (
             FinalOutcome("SUPPRESSED", "quiet_hours")
             if priority == "P2"
-            else Hold(quiet_end(quiet, now), own_wait=True)
+            else Hold(decision_time(quiet_end(quiet, shown), now, state.ahead), own_wait=True)
         )
     if state.kills.under_load and state.users.dormant(np.array([row], np.int32), now)[0]:
         return SHED

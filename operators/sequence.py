@@ -229,7 +229,7 @@ def recover_record(
     """
     if isinstance(record, VersionsWork):
         state.registries[partition] = _registry_then(registry, record)
-        state.recovered_versions[partition] = encode_work(msgspec.structs.replace(record, stamp=0))
+        state.recovered_versions[partition] = encode_work(msgspec.structs.replace(record, stamp=0, ahead=0))
     if isinstance(record, KillWork) and record.scope == UNDER_LOAD:
         state.under_load = None  # the end of the process may have kept it from other partitions
     if isinstance(record, KillWork) and record.scope == AWAY and record.value is not None:

@@ -5,6 +5,7 @@ Both are found when rule E is left with email alone. What waits here ends as any
 filtered. What is left when the time comes is gated as one, and mailed.
 """
 
+from operators.ahead import decision_time
 from operators.context import OutcomeWriter, group_name
 from operators.emit import MAIL_ALONE, emit, no_channel
 from operators.filter import filter_item
@@ -24,9 +25,14 @@ def mail_waits(writer: OutcomeWriter, row: int, items: list[Item], profile: Type
     read in the inbox.
     """
     digest = profile.digest
-    due = next_digest(writer.state.users.preference_of(row).zone, now) if digest else now + profile.mail_wait_ms
+    due = _digest_due(writer.state, row, now) if digest else now + profile.mail_wait_ms
     for item in items:
         _join(writer, row, item, DIGEST_KEY if digest else _unread_key(profile, item), due, now)
+
+
+def _digest_due(state: GroupState, row: int, now: int) -> int:
+    nine = next_digest(state.users.preference_of(row).zone, now - state.ahead)
+    return decision_time(nine, now, state.ahead)
 
 
 def _unread_key(profile: TypeProfile, item: Item) -> PendingKey:

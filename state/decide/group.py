@@ -54,6 +54,8 @@ class GroupState:
         self.totals = DecideTotals()
         self.now = 0
         self.place = -1
+        self.ahead = 0
+        """Of the record being applied: by how much `now` is ahead of the machine's clock (`operators.ahead`)."""
         self.bulk_from = BULK_FROM
         """Events with fewer recipients in the group are decided one by one."""
         self.counted: tuple[int, ...] = (0, 0, 0, 0, 0)

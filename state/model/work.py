@@ -33,6 +33,8 @@ class Work(msgspec.Struct, kw_only=True, frozen=True, tag_field="k", omit_defaul
     g: int | None = None
     stamp: int
     src: tuple[str, int, int, int] | None = None
+    ahead: int = 0
+    """By how many ms the stamp is ahead of the machine's clock; 0 up to a second."""
 
 
 class EventWork(Work, tag="event", frozen=True):
@@ -208,7 +210,7 @@ DEPTH_MAX = 64
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
 _TICK_BEGINS = b'{"k":"tick"'
 _VERSIONS_BEGIN = b'{"k":"versions"'
-_TICK = re.compile(rb'\{"k":"tick","stamp":([0-9]{1,13})\}')
+_TICK = re.compile(rb'\{"k":"tick","stamp":([0-9]{1,13})(?:,"ahead":[0-9]{1,13})?\}')
 _decoder = msgspec.json.Decoder(AnyWork)
 _encoder = msgspec.json.Encoder()
 

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from connectors.log import NewRecord
 from connectors.log.topics import deliver_partition
-from state.model.delivery import WITHDRAWAL, ChannelAddresses, DigestItem, ToDeliver, named_actor
+from state.model.delivery import WITHDRAWAL, ChannelAddresses, DigestItem, ToDeliver, Withdrawal, named_actor
 from state.model.envelope import output_headers
 from state.model.event import Event
 from state.model.inbox import INBOX
@@ -52,7 +52,7 @@ class OutputWriter:
             for ordinal, each in enumerate(out.inbox)
         ]
         if out.emissions or out.withdrawals:
-            others += self._deliveries(out, offset)
+            others += self._deliveries(out, offset, state.ahead)
         if out.slices:
             others += self._slices(state, out, offset)
         if not out.slices or all(part.is_new for part in out.slices):
@@ -92,7 +92,7 @@ class OutputWriter:
             records.append(record)
         return records
 
-    def _deliveries(self, out: Outputs, offset: int) -> list[NewRecord]:
+    def _deliveries(self, out: Outputs, offset: int, ahead: int) -> list[NewRecord]:
         ordinals: dict[str, int] = {}
         records = []
         for emission in out.emissions:
@@ -101,19 +101,20 @@ class OutputWriter:
                 topic = DELIVER[entry.channel]
                 ordinal = ordinals[topic] = ordinals.get(topic, -1) + 1
                 partition = deliver_partition(priority, self._partition, self._partitions)
-                value = _encode(to_deliver(emission, entry, priority))
+                value = _encode(to_deliver(emission, entry, priority, ahead))
                 record = self._record(topic, partition, emission.user.encode(), value, EMISSION.json, offset, ordinal)
                 records.append(record._replace(headers=(*record.headers, ("lane", priority.lower().encode()))))
-        return records + self._withdrawals(out, offset, ordinals.get(DELIVER["push"], -1) + 1)
+        withdrawals = [msgspec.structs.replace(each, decided_at=each.decided_at - ahead) for each in out.withdrawals]
+        return records + self._withdrawals(withdrawals, offset, ordinals.get(DELIVER["push"], -1) + 1)
 
-    def _withdrawals(self, out: Outputs, offset: int, first: int) -> list[NewRecord]:
+    def _withdrawals(self, withdrawals: list[Withdrawal], offset: int, first: int) -> list[NewRecord]:
         """Behind the emissions that came before them."""
         return [
             self._record(
                 DELIVER["push"], deliver_partition(each.priority, self._partition, self._partitions),
                 each.user.encode(), _encode(each), WITHDRAWAL.json, offset, ordinal,
             )
-            for ordinal, each in enumerate(out.withdrawals, start=first)
+            for ordinal, each in enumerate(withdrawals, start=first)
         ]  # fmt: skip
 
     def _record(
@@ -157,8 +158,10 @@ def _names(emission: Emission) -> tuple[str | None, ...] | UnsetType:
     return names if any(names) else UNSET
 
 
-def to_deliver(emission: Emission, entry: ChannelAddresses, priority: str) -> ToDeliver:
-    """What the lane of one channel needs; `rest` are the channels to fall back to."""
+def to_deliver(emission: Emission, entry: ChannelAddresses, priority: str, ahead: int = 0) -> ToDeliver:
+    """What the lane of one channel needs; `rest` are the channels to fall back to. Times are by the machine's clock, as
+    the lane's are: it is behind those of decisions by `ahead`.
+    """
     event = emission.event
     return ToDeliver(
         emission_id=emission.emission_id,
@@ -181,9 +184,9 @@ def to_deliver(emission: Emission, entry: ChannelAddresses, priority: str) -> To
         payload=event.payload,
         locale=emission.locale,
         name=emission.name,
-        decided_at=emission.decided_at,
+        decided_at=emission.decided_at - ahead,
         ingested_at=event.ingested_at,
-        valid_until=emission.valid_until,
+        valid_until=emission.valid_until - ahead,
         digest_items=_digest_items(emission.items) if emission.type == "digest" else None,
         quiet=UNSET if priority == "P0" or emission.quiet is None else emission.quiet,
         items=_items(emission),

@@ -181,9 +181,9 @@ def _common_delivery(state: GroupState, decided: Slice) -> Mapping[str, object]:
         "category": profile.category,
         "policy": profile.policy,
         "payload": event.payload,
-        "decided_at": decided.now,
+        "decided_at": decided.now - state.ahead,
         "ingested_at": event.ingested_at,
-        "valid_until": event.in_time_until + waited_ms,
+        "valid_until": event.in_time_until + waited_ms - state.ahead,
     }
 
 

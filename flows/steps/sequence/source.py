@@ -208,6 +208,9 @@ class Sequencer:
         return written
 
     def _work(self, state: SequenceState, work: Work, headers: Headers = ()) -> list[NewRecord]:
+        ahead = self._lead if self._lead > _LEAD_MS else 0
+        if work.ahead != ahead:  # also where a record is given back
+            work = msgspec.structs.replace(work, ahead=ahead)
         value, headers = encode_work(work), _SCHEMA + headers
         if len(value) > RECORD_MAX_BYTES:
             raise MalformedRecordError(f"a record of the decision log would hold more than {RECORD_MAX_BYTES} bytes")
@@ -262,6 +265,7 @@ class Sequencer:
         the stamps that can be read already were recovered.
         """
         state.stamp = max(state.stamp, now)
+        self._lead = state.stamp - now
         self._log.append(self._work(state, tick(state)))
 
     def _recover_all(self, state: SequenceState, reader: Reader) -> None:
