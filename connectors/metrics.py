@@ -181,3 +181,14 @@ P0_ACCEPTED_TO_PROVIDER_SECONDS = Histogram(
     "Time from the acceptance of a P0 event to the first provider's answer that it took it",
     buckets=(0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
 )
+DECIDED_TO_PROVIDER_SECONDS = Histogram(
+    "carillon_decided_to_provider_seconds",
+    "Time from when a delivery of P1 or P2 was put in order, or its wait was over, to a provider's answer that took it",
+    ["priority"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
+DECIDE_WAITING = Gauge(
+    "carillon_decide_waiting",
+    "Notifications that wait for their time, by outcome: HELD (quiet hours, a cap, a mail's time) or AGGREGATING",
+    ["outcome"],
+)

@@ -1,4 +1,4 @@
-"""How the last hour went: latency of P0 and load, a point every ten seconds, kept in this process alone.
+"""How the last hour went: latency of each class and load, a point every ten seconds, kept in this process alone.
 
 A gateway that starts begins with nothing. The figures are those that other processes write to their files.
 """
@@ -16,40 +16,66 @@ from typing import NamedTuple
 
 import structlog
 
-from connectors.console.figures import LOAD_SCORE, P0_SECONDS, percentile_s, samples_of, summed
+from connectors.console.figures import (
+    DECIDED_SECONDS,
+    LOAD_SCORE,
+    P0_SECONDS,
+    Samples,
+    percentile_s,
+    samples_of,
+    summed,
+)
 from connectors.metric_files import written_lines
 
 EVERY = timedelta(seconds=10)
 KEPT = timedelta(hours=1)
-_SCALES_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""Upper ends of the drawing; the last is that of the metric's last range."""
+_LASTS_S = {"P0": 5.0, "P1": 300.0, "P2": 300.0}
+"""By class, where the last range of its metric ends."""
+_SCALES_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Upper ends of the drawing."""
 _WIDTH, _HEIGHT = 600, 100
 _logger = structlog.get_logger(__name__)
 
 
+class Percentiles(NamedTuple):
+    """Of one class."""
+
+    p50_s: float
+    """Infinite: above the last range of the metric."""
+    p99_s: float
+
+
 class CoursePoint(NamedTuple):
-    """What was so in the time before; None: there was nothing."""
+    """What was so in the time before."""
 
     at_ms: int
-    p50_s: float | None
-    """Infinite: above the last range of the metric."""
-    p99_s: float | None
+    latency: Mapping[str, Percentiles]
+    """By class; without one of which nothing came."""
     load: float | None
-    """The highest score of a station."""
+    """The highest score of a station; None: there was none."""
 
 
-class DrawnCourse(NamedTuple):
-    """Paths of SVG, 600 by 100."""
+class DrawnLatency(NamedTuple):
+    """Paths of SVG, 600 by 100, of one class."""
 
-    minutes: int
-    """How far back they begin: an hour, or less while the process is young."""
+    name: str
     p50: str
     p99: str
-    load: str
     top_s: float
     """What the height is in seconds."""
     worst_s: float | None
-    """The highest 99th percentile; None: there was no P0."""
+    """The highest 99th percentile; None: there was nothing of this class."""
+
+
+class DrawnCourse(NamedTuple):
+    """The pictures of an hour."""
+
+    minutes: int
+    """How far back they begin: an hour, or less while the process is young."""
+    latency: Mapping[str, DrawnLatency]
+    """By class."""
+    load: str
+    """A path, 600 by 100."""
     highest: float | None
     """The highest load score."""
 
@@ -63,7 +89,7 @@ class Course:
     clock: Callable[[], int]
     """Milliseconds since 1970."""
     _points: deque[CoursePoint] = field(default_factory=lambda: deque(maxlen=KEPT // EVERY))
-    _before: Mapping[float, float] | None = None
+    _before: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Take a point every ten seconds until cancelled."""
@@ -80,42 +106,57 @@ class Course:
         :raises OSError: a file cannot be read.
         :raises ValueError: a file is none of ours.
         """
-        samples = samples_of(written_lines(self.directory, (P0_SECONDS, LOAD_SCORE)))
-        counts = {float(end): count for (end,), count in summed(samples, P0_SECONDS, ["le"]).items()}
-        before, self._before = self._before, counts
-        latency = _latency_since(before, counts) if before else (None, None)
+        samples = samples_of(written_lines(self.directory, (P0_SECONDS, DECIDED_SECONDS, LOAD_SCORE)))
+        before, self._before = self._before, _counts(samples)
+        latency = {
+            name: found
+            for name, counts in self._before.items()
+            if name in before and (found := _latency_since(before[name], counts)) is not None
+        }
         load = max(summed(samples, LOAD_SCORE, ["place"]).values(), default=None)
-        self._points.append(CoursePoint(self.clock(), *latency, load))
+        self._points.append(CoursePoint(self.clock(), latency, load))
 
     def drawn(self) -> DrawnCourse | None:
         """The last hour; None: there are not two points yet."""
         points, now_ms = list(self._points), self.clock()
         if len(points) < 2:
             return None
-        worst = max((point.p99_s for point in points if point.p99_s is not None), default=None)
-        top = next((end for end in _SCALES_S if worst is not None and worst <= end), _SCALES_S[-1])
-
         minutes = min(60, max(5, -((points[0].at_ms - now_ms) // 60_000)))
+        placed = [(1 - (now_ms - point.at_ms) / (minutes * 60_000)) for point in points]
 
         def path(values: Iterable[float | None], height: float) -> str:
-            placed = ((1 - (now_ms - point.at_ms) / (minutes * 60_000)) for point in points)
             return _path(zip(placed, values, strict=True), height)
 
+        def latency(name: str) -> DrawnLatency:
+            found = [point.latency.get(name) for point in points]
+            worst = max((each.p99_s for each in found if each is not None), default=None)
+            last = _LASTS_S[name]
+            top = last if worst is None else next((end for end in _SCALES_S if worst <= end <= last), last)
+            halves, most = ([None if each is None else each[part] for each in found] for part in (0, 1))
+            return DrawnLatency(name, path(halves, top), path(most, top), top, worst)
+
         return DrawnCourse(
-            minutes, path((point.p50_s for point in points), top), path((point.p99_s for point in points), top),
-            path((point.load for point in points), 1.0), top, worst,
+            minutes, {name: latency(name) for name in _LASTS_S}, path((point.load for point in points), 1.0),
             max((point.load for point in points if point.load is not None), default=None),
         )  # fmt: skip
 
 
-def _latency_since(before: Mapping[float, float], counts: Mapping[float, float]) -> tuple[float | None, float | None]:
-    """Of what came since; nothing where a process began again, so that its counts fell."""
+def _counts(samples: Samples) -> dict[str, dict[float, float]]:
+    """By class, how many took up to each of these seconds."""
+    found = {"P0": {float(end): count for (end,), count in summed(samples, P0_SECONDS, ["le"]).items()}}
+    for (name, end), count in summed(samples, DECIDED_SECONDS, ["priority", "le"]).items():
+        found.setdefault(name, {})[float(end)] = count
+    return found
+
+
+def _latency_since(before: Mapping[float, float], counts: Mapping[float, float]) -> Percentiles | None:
+    """Of what came since; None where nothing did, or a process began again, so that its counts fell."""
     ends = sorted(counts)
     more = [counts[end] - before.get(end, 0.0) for end in ends]
     if not more or more[-1] <= 0 or min(more) < 0:
-        return None, None
+        return None
     found = [percentile_s(ends, more, share) for share in (0.5, 0.99)]
-    return (inf if found[0] is None else found[0], inf if found[1] is None else found[1])
+    return Percentiles(*(inf if each is None else each for each in found))
 
 
 def _path(values: Iterable[tuple[float, float | None]], top: float) -> str:

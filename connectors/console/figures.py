@@ -21,6 +21,11 @@ _SOON_DAYS = 60
 _BREAKERS = ("closed", "reduced", "half-open", "open")
 _ACCEPTED = ("accepted", "repeated")
 _LEVELS = ("nothing", "P2 waits", "half of P1 waits", "only P0 goes")
+_WAITS = {
+    "AGGREGATING": "until its type's window ends: then several are one",
+    "HELD": "until quiet hours, a cap or a mail's waiting time are over",
+}
+_AT_PROVIDERS = "decided and not ended: at a provider, waiting for one, or to be tried again"
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -41,6 +46,14 @@ class ProviderNow(NamedTuple):
     in_flight: float
     waiting: float
     tries: Sequence[Counted]
+
+
+class WaitingNow(NamedTuple):
+    """Something that does not go on yet."""
+
+    name: str
+    number: float | None
+    why: str
 
 
 class PlaceNow(NamedTuple):
@@ -90,8 +103,8 @@ class FiguresNow:
     admitted: Sequence[Counted]
     refused: Sequence[Counted]
     delivered: Sequence[Counted]
-    unsent: Sequence[tuple[str, float]]
-    """By class, deliveries that were accepted and have not ended."""
+    waiting: Sequence[WaitingNow]
+    """What waits for its time, by class deliveries that were accepted and have not ended, and what load holds back."""
     providers: Sequence[ProviderNow]
     places: Sequence[PlaceNow]
     p0: Latency
@@ -105,6 +118,7 @@ class FiguresNow:
 
 Samples = Mapping[tuple[str, Labels], float]
 P0_SECONDS = "carillon_p0_accepted_to_provider_seconds_bucket"
+DECIDED_SECONDS = "carillon_decided_to_provider_seconds_bucket"
 LOAD_SCORE = "carillon_load_score"
 
 
@@ -130,6 +144,7 @@ class Figures:
         self._before.append((now, samples))
         while len(self._before) > 1 and now - self._before[0][0] > _RATE_OVER_S:
             self._before.popleft()
+        places = _places(samples)
         counted = _Counting(samples, *self._before[0], now).counted
         return FiguresNow(
             admitted=counted("carillon_gateway_admissions_total", "lane", "verdict"),
@@ -140,9 +155,9 @@ class Figures:
                 *counted("carillon_gateway_fan_outs_limited_total", words="too many fan-outs of an actor"),
             ],
             delivered=counted("carillon_deliveries_total", "channel", "outcome"),
-            unsent=_unsent(samples),
+            waiting=[*_held(samples), *_unsent(samples), *_asked(places)],
             providers=_providers(samples, counted),
-            places=_places(samples),
+            places=places,
             p0=_latency(summed(samples, P0_SECONDS, ["le"])),
             senders=_senders(samples, counted),
             dead_letters=counted("carillon_dead_letters_total", "stage"),
@@ -193,11 +208,20 @@ def summed(samples: Samples, metric: str, wanted: Iterable[str]) -> dict[tuple[s
     return sums
 
 
-def _unsent(samples: Samples) -> list[tuple[str, float]]:
+def _held(samples: Samples) -> list[WaitingNow]:
+    waiting = summed(samples, "carillon_decide_waiting", ["outcome"])
+    return [WaitingNow(name, number, _WAITS[name]) for (name,), number in sorted(waiting.items())]
+
+
+def _unsent(samples: Samples) -> list[WaitingNow]:
     of_lanes = summed(samples, "carillon_deliveries_open", ["lane"])
     p0 = {names: number for names, number in of_lanes.items() if names[0].startswith("p0")}
     parts = (("P0", p0), ("P1 and P2", {names: of_lanes[names] for names in of_lanes.keys() - p0.keys()}))
-    return [(name, sum(part.values())) for name, part in parts if part]
+    return [WaitingNow(f"sending {name}", sum(part.values()), _AT_PROVIDERS) for name, part in parts if part]
+
+
+def _asked(places: Iterable[PlaceNow]) -> list[WaitingNow]:
+    return [WaitingNow(each.asks, None, f"the load of {each.name}") for each in places if each.asks != _LEVELS[0]]
 
 
 def _providers(samples: Samples, counted: Callable[..., list[Counted]]) -> list[ProviderNow]:

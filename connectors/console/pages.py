@@ -92,6 +92,11 @@ def shown_number(value: float) -> str:
     return shown.replace(",", "\u202f")
 
 
+def shown_seconds(value: float) -> str:
+    """How long something took."""
+    return f"{value:.3g} s" if value >= 1 else f"{shown_number(value * 1000)} ms"
+
+
 def link(path: str, **query: Any) -> str:
     """An address within the console; what is None is left out."""
     given = {name: value for name, value in query.items() if value is not None}
@@ -104,7 +109,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FunctionLoader(lambda name: (_FILES / "templates" / name).read_text("utf-8")),
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.filters |= {"time": shown_time, "moment": shown_moment, "number": shown_number}
+    made.filters |= {"time": shown_time, "moment": shown_moment, "number": shown_number, "seconds": shown_seconds}
     made.globals |= {"link": link, "cursor_text": cursor_text, "style": f"/console/files/{_named('console.css')}",
                      "script": f"/console/files/{_named('console.js')}"}  # fmt: skip
     return made

@@ -18,7 +18,7 @@ from itertools import count
 import structlog
 
 from connectors.log import NewRecord, Record
-from connectors.metrics import DEAD_LETTERS
+from connectors.metrics import DEAD_LETTERS, DECIDE_WAITING
 from flows.steps.dead_letters import RecordHandler, Unhandled
 from flows.steps.decide.outputs import SOURCE, OutputWriter
 from operators.decide import apply, waiting_of
@@ -76,6 +76,9 @@ class GroupDecider:
         """Since the last `collect`, ticks that changed nothing but the time."""
         self._passed_to = 0
         """The time that they brought."""
+        self._told = dict.fromkeys(self._state.pending.counts, 0)
+        """What the metric says of what waits here."""
+        self._tell_waiting()
 
     def decide(self, entries: Iterable[tuple[int, bytes]]) -> list[NewRecord]:
         """What records of the group's partition of `work`, each with its offset, lead to; nothing where the state
@@ -133,8 +136,15 @@ class GroupDecider:
         """
         if self._advanced or self._idle_ticks >= _IDLE_TICKS_MAX:
             self._store.collect(self.group, self._state)
+            self._tell_waiting()
             self._applied.clear()
             self._advanced, self._staged, self._idle_ticks = False, True, 0
+
+    def _tell_waiting(self) -> None:
+        for outcome, number in self._state.pending.counts.items():
+            if number != self._told[outcome]:
+                DECIDE_WAITING.labels(outcome).inc(number - self._told[outcome])
+                self._told[outcome] = number
 
     def _tried(self, offset: int, value: bytes) -> list[NewRecord] | None:
         """What the record leads to; None: not yet, what failed is given up and it may be tried again."""

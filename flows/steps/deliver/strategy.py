@@ -11,11 +11,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 from connectors.log.interface import NewRecord, Record
-from connectors.metrics import DELIVERIES_OPEN
+from connectors.metrics import DECIDED_TO_PROVIDER_SECONDS, DELIVERIES_OPEN
 from flows.steps.deliver.counts import DeliverCounts
 from flows.steps.deliver.marks import LaneMarks
 from flows.steps.deliver.redelivery import AttemptSearch, Held, Redeliveries, delivery_keys_of
@@ -38,6 +38,8 @@ _COUNTS_SETTLE_S = 0.5
 _ENOUGH_OPEN, _TURNS = 512, 8
 """A lane opens one slice between two looks at what came meanwhile. With so many deliveries open providers have enough
 to take, so it does so at one turn in eight: the others may be for a provider that is not away."""
+_took = cache(DECIDED_TO_PROVIDER_SECONDS.labels)
+"""Kept, as looking it up costs more than observing."""
 
 
 class _Taken(NamedTuple):
@@ -69,6 +71,8 @@ class DeliverStrategy:
             next_offsets=state.next_offsets, reopen=self._reopen, attempts_from=state.attempts_from,
         )  # fmt: skip
         self._slices, self._turns = WaitingSlices(), 0
+        for priority in ("P1", "P2"):
+            _took(priority)  # so that it begins at 0
         self._withdrawals = Withdrawals(self._store, self.in_hand.recovered.values(), self._slices.first_of)
         self._waiting = Redeliveries(parts.log, parts.now_ms, self.in_hand.begun, self._remember_ended)
 
@@ -219,6 +223,9 @@ class DeliverStrategy:
         self._withdrawals.ended(record, task, spawned)
         if not task.siblings.withdraws:
             self._counts.ended(record.group, spawned)
+            if task.history.outcome == "DELIVERED":
+                took_ms = task.history.ended_at - task.emission.decided_at
+                _took(task.emission.priority).observe(max(0, took_ms) / 1000)
         record.ended_keys.append(task.key)
 
     def counts(self, *, last: bool) -> list[CountsRecord]:

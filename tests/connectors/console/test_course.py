@@ -9,14 +9,15 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 
 from connectors.console.course import Course
-from connectors.metrics import P0_ACCEPTED_TO_PROVIDER_SECONDS
+from connectors.metrics import DECIDED_TO_PROVIDER_SECONDS, P0_ACCEPTED_TO_PROVIDER_SECONDS
 
 EVERY_MS = 10_000
 ENDS = P0_ACCEPTED_TO_PROVIDER_SECONDS._upper_bounds[:-1]
+LATER_ENDS = DECIDED_TO_PROVIDER_SECONDS._kwargs["buckets"]
 
 
 class Flow:
-    """A process that sends P0 and writes what it counts."""
+    """Processes that send, and write what they count."""
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / "transactional.prom"
@@ -26,6 +27,9 @@ class Flow:
         registry = self._registry = CollectorRegistry()
         name = "carillon_p0_accepted_to_provider_seconds"
         self.seconds = Histogram(name, "as the flow has it", buckets=ENDS, registry=registry)
+        name = "carillon_decided_to_provider_seconds"
+        later = Histogram(name, "as the flow has it", ["priority"], buckets=LATER_ENDS, registry=registry)
+        self.later = {each: later.labels(each) for each in ("P1", "P2")}
         self.load = Gauge("carillon_load_score", "as the flow has it", ["place"], registry=registry)
 
     def write(self) -> None:
@@ -66,9 +70,10 @@ def test_each_point_is_of_what_came_since_the_one_before(tmp_path: Path, flow: F
     watch.take(flow, *[0.02] * 100, load=0.25)
     drawn = watch.course.drawn()
     assert drawn is not None
-    assert drawn.top_s == 0.25
-    assert drawn.worst_s == pytest.approx(0.2485)
-    assert heights(drawn.p50) == pytest.approx([100 * (1 - 0.175 / 0.25), 100 * (1 - 0.02 / 0.25)], abs=0.1)
+    p0 = drawn.latency["P0"]
+    assert p0.top_s == 0.25
+    assert p0.worst_s == pytest.approx(0.2485)
+    assert heights(p0.p50) == pytest.approx([100 * (1 - 0.175 / 0.25), 100 * (1 - 0.02 / 0.25)], abs=0.1)
     assert heights(drawn.load) == [50.0, 25.0, 75.0]
     assert (drawn.highest, drawn.minutes) == (0.75, 5)
     assert drawn.load.endswith("L600.0 75.0"), "the newest is at the right end"
@@ -85,7 +90,23 @@ def test_a_line_is_broken_where_nothing_came_and_where_a_process_began_again(tmp
     watch.take(flow, 0.01)
     drawn = watch.course.drawn()
     assert drawn is not None
-    assert (drawn.p99.count("M"), drawn.p99.count("L")) == (3, 0)
+    p99 = drawn.latency["P0"].p99
+    assert (p99.count("M"), p99.count("L")) == (3, 0)
+
+
+def test_each_class_has_its_own_scale(tmp_path: Path, flow: Flow) -> None:
+    watch = Watch(tmp_path)
+    watch.take(flow)
+    flow.later["P1"].observe(0.3)
+    watch.take(flow, 0.004)
+    flow.later["P2"].observe(1000.0)
+    watch.take(flow)
+    drawn = watch.course.drawn()
+    assert drawn is not None
+    assert {name: each.top_s for name, each in drawn.latency.items()} == {"P0": 0.05, "P1": 0.5, "P2": 300.0}
+    p1, p2 = drawn.latency["P1"], drawn.latency["P2"]
+    assert p1.p99.startswith("M580.0 "), "it came in the second point of three"
+    assert p2.p99 == "M600.0 0.0h1", "above the last range"
 
 
 def test_what_is_above_the_last_range_is_at_the_top(tmp_path: Path, flow: Flow) -> None:
@@ -94,7 +115,7 @@ def test_what_is_above_the_last_range_is_at_the_top(tmp_path: Path, flow: Flow) 
     watch.take(flow, 30.0)
     drawn = watch.course.drawn()
     assert drawn is not None
-    assert (drawn.top_s, heights(drawn.p99)) == (5.0, [0.0])
+    assert (drawn.latency["P0"].top_s, heights(drawn.latency["P0"].p99)) == (5.0, [0.0])
 
 
 def test_it_keeps_an_hour_and_no_more(tmp_path: Path, flow: Flow) -> None:
@@ -118,4 +139,5 @@ def test_without_files_there_is_nothing(tmp_path: Path) -> None:
     course.take()
     drawn = course.drawn()
     assert drawn is not None
-    assert (drawn.p50, drawn.p99, drawn.load, drawn.worst_s, drawn.highest) == ("", "", "", None, None)
+    assert {(each.p50, each.p99, each.worst_s) for each in drawn.latency.values()} == {("", "", None)}
+    assert (drawn.load, drawn.highest) == ("", None)

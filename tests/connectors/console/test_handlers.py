@@ -416,13 +416,43 @@ def test_credentials_that_end_soon_are_on_the_first_page(console: Gateway) -> No
     metrics.parent.mkdir(parents=True, exist_ok=True)
     days = {"site": 6.9, "relay": -0.1, "key": 61.0}
     lines = [f'carillon_credential_expires_in_days{{credential="{name}"}} {left}' for name, left in days.items()]
-    waiting = {"p0-0": 2, "p0-1": 1, "0": 40, "1": 1}
-    lines += [f'carillon_deliveries_open{{lane="{lane}"}} {number}' for lane, number in waiting.items()]
     metrics.write_text("\n".join(["# TYPE carillon_credential_expires_in_days gauge", *lines, ""]))
     browser = signed_in(console, "ops")
     wait_for(lambda: "relay has ended site ends in 6 days" in browser.get("/console").words)
     assert "key ends" not in browser.get("/console").words
-    assert "Decided and not ended yet: 3 of P0, 41 of P1 and P2." in browser.get("/console").words
+    metrics.unlink()
+
+
+def test_what_is_held_back_is_counted_beside_why(console: Gateway) -> None:
+    metrics = console.directory / "run" / "metrics" / "flows.prom"
+    metrics.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(sent: int) -> None:
+        lines = ["# TYPE carillon_deliveries_open gauge"]
+        open_ones = {"p0-0": 2, "p0-1": 1, "0": 40, "1": 1}
+        lines += [f'carillon_deliveries_open{{lane="{lane}"}} {number}' for lane, number in open_ones.items()]
+        lines += ["# TYPE carillon_decide_waiting gauge"]
+        for process, held, open_groups in (("decide-0", 20, 3), ("decide-1", 5, 1)):
+            lines += [f'carillon_decide_waiting{{process="{process}",outcome="HELD"}} {held}']
+            lines += [f'carillon_decide_waiting{{process="{process}",outcome="AGGREGATING"}} {open_groups}']
+        lines += ["# TYPE carillon_load_score gauge", 'carillon_load_score{place="deliver"} 0.8']
+        lines += ["# TYPE carillon_load_level gauge", 'carillon_load_level{place="deliver"} 1']
+        lines += ["# TYPE carillon_breaker_state gauge", 'carillon_breaker_state{provider="apns"} 0']
+        lines += ["# TYPE carillon_delivery_attempts_total counter"]
+        lines += [f'carillon_delivery_attempts_total{{provider="apns",result="sent"}} {sent}']
+        metrics.write_text("\n".join([*lines, ""]))
+
+    write(100)
+    ops, marketing = signed_in(console, "ops"), signed_in(console, "marketing")
+    wait_for(lambda: "HELD 25 until quiet hours" in ops.get("/console").words)
+    words = ops.get("/console").words
+    assert "AGGREGATING 4 until its type's window ends" in words
+    assert "sending P0 3 decided and not ended" in words
+    assert "sending P1 and P2 41 decided and not ended" in words
+    assert "P2 waits \u2013 the load of deliver" in words
+    assert "AGGREGATING fewer than 10 until" in marketing.get("/console").words
+    write(1100)
+    wait_for(lambda: re.search(r"apns closed 0 0 1.100 sent [\d.]+/s", ops.get("/console").words))
     metrics.unlink()
 
 

@@ -11,6 +11,7 @@ from helpers import work_log
 from helpers.flow_bench import PARTITIONS, REGISTRY, START, user_in_group
 from helpers.replacing import replaced
 from helpers.rows import rows_of
+from prometheus_client import REGISTRY as METRICS
 
 from connectors.log import NewRecord, Record
 from flows.steps.decide.group import GIVEN_UP_HEADER, GroupDecider, restore_skips
@@ -145,3 +146,15 @@ def test_one_bad_member_of_a_batch_takes_down_no_other(tmp_path: Path) -> None:
     assert ends == dict.fromkeys(MANY, "EMITTED") | {BAD: "SUPPRESSED"}
     assert len([each for each in outputs if each.topic == "dead_letters"]) == 1
     assert _decide_night(tmp_path) == (outputs, given_up), "also when the defect is gone"
+
+
+def test_what_is_held_is_counted_from_the_start_of_a_process_to_its_end(tmp_path: Path) -> None:
+    def held() -> float:
+        return METRICS.get_sample_value("carillon_decide_waiting", {"outcome": "HELD"}) or 0.0
+
+    before = held()
+    _decide_night(tmp_path, stop_before_last=True)
+    assert held() - before == len(MANY)
+    before = held()
+    _decide_night(tmp_path)  # as another process, which finds them held and lets them go
+    assert held() == before

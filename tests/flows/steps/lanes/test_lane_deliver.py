@@ -16,6 +16,7 @@ from helpers.feeding import System, addresses, now_ms, token
 from helpers.histories import fold
 from helpers.lanes_in_process import Provider, last_look, read, running_lanes
 from helpers.waiting import wait_for
+from prometheus_client import REGISTRY
 
 from connectors.changes import Changes
 from connectors.log.interface import NewRecord
@@ -47,6 +48,22 @@ def test_what_is_handed_out_again_beyond_the_bound_before_a_start_does_not_hold_
             return len(provider.keys) == 12 and not lane.open
 
         wait_for(turn)
+
+
+def test_how_long_a_delivery_took_since_its_decision_is_measured_by_class(system: System) -> None:
+    def measured(what: str) -> float:
+        return REGISTRY.get_sample_value(f"carillon_decided_to_provider_seconds_{what}", {"priority": "P1"}) or 0.0
+
+    emission, before = system.emission("u1", "push", [("d1", token("a"))]), (measured("count"), measured("sum"))
+    value = json.loads(emission.value)
+    value["decided_at"] = now_ms() - 20_000
+    with running_lanes(system, channels={"push": Provider(takes)}) as (lanes, _):
+        system.feed([emission._replace(value=json.dumps(value).encode())])
+        lane = lanes.lane(emission.partition)
+        lane.accept(read(system, emission.partition))
+        collected(lane)
+    assert measured("count") == before[0] + 1
+    assert 20 <= measured("sum") - before[1] < 60
 
 
 def test_each_device_is_sent_to_by_the_provider_of_its_platform(system: System) -> None:
