@@ -1,6 +1,6 @@
 # What a person types. Needs make and Python 3.11 or 3.12; `make install` gets the rest from the lock.
 .POSIX:
-.PHONY: help install run example test check check-format check-lint check-types check-layers check-tidy coverage bench lock graph pictures sdk mutation crash brokers drill clean
+.PHONY: help install run example test check check-format check-lint check-types check-layers check-tidy coverage bench lock graph pictures sdk mutation clients crash brokers drill clean
 PYTHON =
 PY = .venv/bin/python
 DATA = carillon-data
@@ -63,6 +63,10 @@ bench: install
 # Every comparison and boolean of the modules that decide and keep state changed, one at a time; something must notice (half an hour).
 mutation: install
 	@$(PY) tests/mutation/run.py $(ARGS)
+
+# The simulated providers as clients of somebody else's making see them; installs their libraries on first use.
+clients: install
+	@$(PY) tests/foreign/run.py $(ARGS)
 
 # The whole system under load and kill -9, judged by the reference model; prints its seed. SEED, KILLS, PROFILE, ONLY.
 crash: install

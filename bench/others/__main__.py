@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any, NamedTuple
@@ -29,10 +28,10 @@ from bench.decisions import Workload, measure_ours
 from bench.figures import ROOT, record
 from bench.one_user import new_user
 from bench.others.keyed import INPUT, LEDGER, PARTITIONS, Item
-from infra.services import CACHE, start_kafka, start_redis
+from infra.environments import environment_of
+from infra.services import start_kafka, start_redis
 
 LOCK = ROOT / "bench" / "others" / "requirements.lock"
-VENV = CACHE / "others"
 DEADLINE_S = 1_800
 
 
@@ -44,23 +43,13 @@ class Measured(NamedTuple):
     outcomes: Counter[str]
 
 
-def python() -> str:
-    """The interpreter of the other systems' environment, which is made if the lock changed."""
-    stamp, want = VENV / ".installed", sha256(LOCK.read_bytes()).hexdigest()
-    executable = VENV / "bin" / "python"
-    if not (stamp.exists() and stamp.read_text() == want):
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
-        pip = [str(executable), "-m", "pip", "--disable-pip-version-check", "install", "-q", "--require-hashes"]
-        subprocess.run([*pip, "--only-binary", ":all:", "-r", str(LOCK)], check=True)
-        stamp.write_text(want)
-    return str(executable)
-
-
 @contextmanager
 def _program(arguments: Sequence[str], **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program of the other environment; ended by its pid."""
     variables = os.environ | {"PYTHONPATH": str(ROOT)} | environment
-    with subprocess.Popen([python(), *arguments], cwd=ROOT, env=variables, stdin=PIPE, stdout=PIPE) as process:
+    with subprocess.Popen(
+        [environment_of("others", LOCK), *arguments], cwd=ROOT, env=variables, stdin=PIPE, stdout=PIPE
+    ) as process:
         try:
             yield process
         finally:

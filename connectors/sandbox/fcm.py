@@ -71,6 +71,7 @@ class _Android(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is for other platforms is taken as it is."""
 
+    fid: str = ""
     token: str = ""
     topic: str = ""
     condition: str = ""
@@ -80,6 +81,11 @@ class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     apns: dict[str, Any] = {}
     webpush: dict[str, Any] = {}
     fcm_options: dict[str, Any] = {}
+
+    @property
+    def device(self) -> str:
+        """Whom it is for, if that is one: an app's installation ID, or its registration token."""
+        return self.fid or self.token
 
 
 class _Send(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,7 +119,7 @@ class FcmServer:
             return _violation("message", str(error))
         answer = self._send(send)
         if not send.validate_only:
-            answer.to, answer.identity = send.message.token, send.message.data.get("carillon_id", "")
+            answer.to, answer.identity = send.message.device, send.message.data.get("carillon_id", "")
         return answer
 
     def _grant(self, body: bytes) -> Answer:
@@ -152,18 +158,18 @@ class FcmServer:
 
     def _send(self, send: _Send) -> Answer:
         message = send.message
-        if sum(1 for target in (message.token, message.topic, message.condition) if target) != 1:
-            return _violation("message", "Exactly one of token, topic and condition must be set")
+        if sum(1 for target in (message.fid, message.token, message.topic, message.condition) if target) != 1:
+            return _violation("message", "Exactly one of fid, token, topic and condition must be set")
         if int(message.android.ttl[:-1].partition(".")[0]) > 2_419_200:
             return _violation("message.android.ttl", "TTL must be at most 28 days")
         if _shown_bytes(message) > SHOWN_MAX_BYTES:
             return _violation("message", "Message is too big")
-        if send.validate_only or not message.token:
+        if send.validate_only or not message.device:
             return self._take()
-        if sandbox_fcm_token(message.token) is None:
+        if sandbox_fcm_token(message.device) is None:
             return _error(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", _NOT_REGISTERED)
-        name = "" if ":" in message.token else message.token  # Google's tokens have a colon, names have none
-        behaviour = self.misbehaviours.of(name, message.token)
+        name = "" if ":" in message.device else message.device  # Google's tokens have a colon, names have none
+        behaviour = self.misbehaviours.of(name, message.device)
         answer = self._behave(behaviour)
         answer.behaviour = behaviour
         return answer

@@ -4,7 +4,7 @@
 |---|---|---|
 | `apns` | device tokens of Apple's platforms | hexadecimal in lower case |
 | `apns_sandbox` | the same, where the simulator is the provider | the same, or the name of a misbehaviour, as it is |
-| `fcm` | registration tokens of Firebase Cloud Messaging | as it is: Google names no form |
+| `fcm` | registration tokens and installation IDs of Firebase | as it is: Google names no form |
 | `fcm_sandbox` | the same, where the simulator is the provider | the same, or the name of a misbehaviour, as it is |
 | `webpush HOST ...` | browsers' push subscriptions at these hosts | JSON (`state/model/subscriptions.py`) |
 | `e164` | telephone numbers | E.164: plus sign, country, number, without the prefix of calls within a country |
@@ -52,8 +52,9 @@ _NAMED = (
 )
 _is_hex = re.compile(r"[0-9a-fA-F]{64,200}").fullmatch
 """Five times as fast as `_HEX`: a fan-out asks it of every device."""
-_FCM = r"[A-Za-z0-9_:-]{32,1024}"
-_is_fcm = re.compile(_FCM).fullmatch
+_FID = r"[cdef][A-Za-z0-9_-]{21}"
+_FCM = rf"{_FID}|[A-Za-z0-9_:-]{{32,1024}}"
+_is_fcm, _is_fid = re.compile(_FCM).fullmatch, re.compile(_FID).fullmatch
 _is_named = re.compile(_NAMED).fullmatch
 _PHONE = r"\+[1-9][0-9]{6,14}"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -74,8 +75,13 @@ def sandbox_token(address: str) -> str | None:
 
 
 def fcm_token(address: str) -> str | None:
-    """The canonical form of a registration token of Firebase Cloud Messaging; None: it is none."""
+    """The canonical form of a registration token or an installation ID of Firebase; None: it is neither."""
     return address if _is_fcm(address) else None
+
+
+def is_installation_id(address: str) -> bool:
+    """Whether an address of Firebase is an installation ID: 22 signs of base64url, the first four bits 0111."""
+    return _is_fid(address) is not None
 
 
 def sandbox_fcm_token(address: str) -> str | None:
@@ -159,11 +165,12 @@ def forms_version() -> str:
 
 
 _WEB = "web address of a public server by https, at port 443 or 8443, as https://hooks.example.org/carillon"
+_FIREBASE = "registration token (32 to 1024 letters, digits, _ - :) or installation ID (22 letters, digits, _ -)"
 _KINDS: dict[str, tuple[Callable[[str], str | None], str, str]] = {
     "apns": (device_token, "device token: 64 to 200 hexadecimal digits", _HEX),
     "apns_sandbox": (sandbox_token, "device token: 64 to 200 hexadecimal digits", f"{_HEX}|{_NAMED}"),
-    "fcm": (fcm_token, "registration token: 32 to 1024 letters, digits, _ - :", _FCM),
-    "fcm_sandbox": (sandbox_fcm_token, "registration token: 32 to 1024 letters, digits, _ - :", f"{_FCM}|{_NAMED}"),
+    "fcm": (fcm_token, _FIREBASE, _FCM),
+    "fcm_sandbox": (sandbox_fcm_token, _FIREBASE, f"{_FCM}|{_NAMED}"),
     "e164": (phone, "telephone number in international form, as +4915112345678", _PHONE),
     "web": (public_url, _WEB, "https://.+"),
     "web_private": (any_url, "web address, as https://hooks.example.org/carillon", "https?://.+"),

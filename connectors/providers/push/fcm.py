@@ -27,7 +27,7 @@ from connectors.providers.push.service_account import load_service_account
 from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
-from state.model.addresses import sandbox_fcm_token
+from state.model.addresses import is_installation_id, sandbox_fcm_token
 from state.model.content import PushContent, WithdrawalContent
 from state.model.errors import UNDECODABLE, ConfigurationError
 
@@ -65,7 +65,7 @@ def build_request(delivery: Delivery, *, project: str, token: str, now_ms: int) 
     if isinstance(delivery.content, WithdrawalContent):
         data = {"withdraw": "true", "tag": delivery.collapse or "", ID_KEY: delivery.provider_id}
         android |= {"priority": "normal", "collapse_key": delivery.collapse or ""}
-        return _request(project, token, {"message": {"token": delivery.address, "data": data, "android": android}})
+        return _request(project, token, {"message": {**_target(delivery), "data": data, "android": android}})
     if delivery.content.replaces:
         return _request(project, token, {"message": _replacing(delivery, delivery.content, android)})
     if delivery.collapse is not None:
@@ -73,8 +73,13 @@ def build_request(delivery: Delivery, *, project: str, token: str, now_ms: int) 
     content = fitted(
         delivery.content, size=lambda some: _size(build_shown(some, delivery.provider_id)), limit=SHOWN_MAX_BYTES
     )
-    message = {"token": delivery.address, **build_shown(content, delivery.provider_id), "android": android}
+    message = {**_target(delivery), **build_shown(content, delivery.provider_id), "android": android}
     return _request(project, token, {"message": message})
+
+
+def _target(delivery: Delivery) -> dict[str, str]:
+    """An app that registers its installation has no token any more, and the other way round."""
+    return {"fid" if is_installation_id(delivery.address) else "token": delivery.address}
 
 
 def _replacing(delivery: Delivery, content: PushContent, android: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +90,7 @@ def _replacing(delivery: Delivery, content: PushContent, android: dict[str, Any]
         return {**told, "replaces": "true", "tag": delivery.collapse or "", ID_KEY: delivery.provider_id}
 
     fit = fitted(content, size=lambda some: _size(data(some)), limit=SHOWN_MAX_BYTES)
-    return {"token": delivery.address, "data": data(fit), "android": android | {"priority": "normal"}}
+    return {**_target(delivery), "data": data(fit), "android": android | {"priority": "normal"}}
 
 
 def _size(shown: dict[str, Any]) -> int:

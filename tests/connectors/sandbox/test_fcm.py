@@ -84,6 +84,7 @@ def test_a_token_is_good_until_it_ends_and_no_other_is(google: Google) -> None:
     "message",
     [
         {"token": TOKEN, "tokens": []}, {"token": TOKEN, "data": {"count": 1}}, {"token": TOKEN, "topic": "both"}, {},
+        {"token": TOKEN, "fid": "dUmmy_installation-Id1"},
         {"token": TOKEN, "android": {"TTL": "1s"}}, {"token": TOKEN, "android": {"ttl": "soon"}},
         {"token": TOKEN, "android": {"ttl": "2419201s"}}, {"token": TOKEN, "android": {"priority": "urgent"}},
         {"token": TOKEN, "notification": {"body": "x" * 4097}}, {"token": TOKEN, "data": {"x" * 4000: "y" * 97}},

@@ -42,17 +42,20 @@ def test_device_tokens(text: str, found: str | None) -> None:
         assert sandbox_token(text) == found
 
 
+FID = "dUmmy_installation-Id1"
+NO_FIDS = (f"{FID}1", FID[:-1], f"a{FID[1:]}", FID.replace("_", ":"))
 FCM = "dGhpcyBpcyBhIHRva2Vu:APA91b" + "A-_z" * 30
 
 
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        (FCM, FCM), (FCM.lower(), FCM.lower()), ("a" * 32, "a" * 32), ("a" * 1024, "a" * 1024),
+        (FCM, FCM), (FID, FID), (FCM.lower(), FCM.lower()), ("a" * 32, "a" * 32), ("a" * 1024, "a" * 1024),
+        *((text, None) for text in NO_FIDS),
         *((text, None) for text in ("", "a" * 31, "a" * 1025, f" {FCM}", f"{FCM}\n", f"{FCM}/x", f"{FCM}\u00e9")),
     ],
 )  # fmt: skip
-def test_registration_tokens_are_as_they_are(text: str, found: str | None) -> None:
+def test_what_firebase_registers_is_as_it_is(text: str, found: str | None) -> None:
     assert fcm_token(text) == sandbox_fcm_token(text) == found
 
 

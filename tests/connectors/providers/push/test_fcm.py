@@ -106,6 +106,12 @@ def test_fcm_request() -> None:
     }}  # fmt: skip
 
 
+@pytest.mark.parametrize("content", [PushContent("t", "b"), PushContent("t", "b", replaces=True), WithdrawalContent()])
+def test_an_installation_is_addressed_as_one(content: PushContent | WithdrawalContent) -> None:
+    message = json.loads(request(content=content, address="dUmmy_installation-Id1").body)["message"]
+    assert (message["fid"], message.get("token")) == ("dUmmy_installation-Id1", None)
+
+
 def test_a_withdrawal_shows_nothing() -> None:
     made = request(content=WithdrawalContent())
     assert json.loads(made.body) == {"message": {
