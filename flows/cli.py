@@ -34,6 +34,7 @@ from flows.commands.shared import (
 )
 from flows.commands.templates_arguments import templates_app
 from flows.commands.types import types_app
+from flows.commands.what_if import what_if_command
 from state.model.errors import CarillonError
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ app = typer.Typer(
 topics_app = typer.Typer(no_args_is_help=True, help="The log's topics.")
 app.add_typer(topics_app, name="topics")
 app.command("rollout")(rollout_command)
+app.command("what-if")(what_if_command)
 
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(campaign_app, name="campaign")

@@ -27,6 +27,7 @@ from flows.config.settings import Settings
 from flows.decide import DIRECTORY as DECIDE
 from flows.process.directories import ARCHIVE
 from flows.process.opening import open_configured_log
+from flows.recovery.other_types import OtherTypes
 from flows.recovery.stretch import PartitionReplay, ReplaySource, offsets_of_time, temporary_replay
 from flows.steps.decide.epoch_credit import highest_credit
 from state.decide.checkpoint import GroupStore
@@ -125,9 +126,13 @@ class ReplayRange:
 
 
 def replayed(
-    origin: ReplayOrigin, wanted: ReplayRange, progress: OnProgress = lambda _done, _all: None
+    origin: ReplayOrigin,
+    wanted: ReplayRange,
+    progress: OnProgress = lambda _done, _all: None,
+    other: OtherTypes | None = None,
 ) -> Iterator[NewRecord]:
-    """Everything that the records of the range lead to, by partition; the bytes that decide wrote.
+    """Everything that the records of the range lead to, by partition; the bytes that decide wrote, unless other types
+    are given.
 
     :raises OffsetOutOfRangeError: records of the range, or between the state before it and the range, are missing.
     """
@@ -142,6 +147,9 @@ def replayed(
             continue
         with temporary_replay(origin.source, partition, first) as replay:
             counted.expect(end - replay.start)
+            if other is not None:
+                yield from (output for _, output in other.decide(replay, first, end, counted.advance))
+                continue
             for offset, output in replay.decide(end, counted.advance):
                 if offset >= first:
                     yield output
@@ -179,12 +187,15 @@ class _Counted:
 
 
 def replayed_decisions(
-    origin: ReplayOrigin, wanted: ReplayRange, progress: OnProgress = lambda _done, _all: None
+    origin: ReplayOrigin,
+    wanted: ReplayRange,
+    progress: OnProgress = lambda _done, _all: None,
+    other: OtherTypes | None = None,
 ) -> pa.Table:
     """The decisions that the range leads to, as `carillon ledger` has them: the last state of each, by time."""
     tables = [empty_table()]
     gathered: list[Record] = []
-    for output in replayed(origin, wanted, progress):
+    for output in replayed(origin, wanted, progress, other):
         if output.topic == "ledger":
             gathered.append(Record("ledger", output.partition, len(gathered), 0, *output[2:]))
         if len(gathered) >= _LEDGER_CHUNK:

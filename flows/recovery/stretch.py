@@ -72,19 +72,34 @@ class PartitionReplay:
         self.start = min(store.next_offset(group) for group in groups)
         """The first offset that must be read."""
 
-    def decide(self, end: int, advanced: Callable[[int], None]) -> Iterator[tuple[int, NewRecord]]:
-        """(Offset of the record, an output of it) from `start` up to `end`; `advanced` gets how many are decided.
+    def decide(
+        self, end: int, advanced: Callable[[int], None], changed: Callable[[Record], Record] | None = None
+    ) -> Iterator[tuple[int, NewRecord]]:
+        """(Offset of the record, an output of it) from `start`, which moves, up to `end`; `advanced` gets how many are
+        decided. `changed`: what is decided in place of a record.
 
         :raises OffsetOutOfRangeError: records before the end are missing.
         """
         since_commit = 0
         for records in self._source.work.read(self._partition, self.start, end):
-            yield from self._decide(records)
+            yield from self._decide(records if changed is None else list(map(changed, records)))
             advanced(len(records))
             since_commit += len(records)
             if since_commit >= _COMMIT_EVERY:
                 self.commit()
                 since_commit = 0
+        self.start = max(self.start, end)
+
+    @property
+    def registry(self) -> Registry:
+        """The types that hold where everything below `start` is decided."""
+        return max(self._deciders.values(), key=lambda each: each.place).registry
+
+    def use_types(self, registry: Registry) -> None:
+        """From `start` on these types hold, whatever the log says; it is committed."""
+        for decider in self._deciders.values():
+            decider.use_types(registry)
+        self.commit()
 
     def _decide(self, records: list[Record]) -> Iterator[tuple[int, NewRecord]]:
         for record in records:

@@ -1,9 +1,7 @@
 """What a change of a type would have done: the decision log of the last day is decided twice, by the types of now and
 with the change (RULES 7). The code is that of the running system; what it writes is thrown away.
 
-Both runs begin with the state of an export. The first tick or `versions` of the range says which types hold,
-and those that the log has are left out. P0 is not in this log. An event's class and ttl are of its acceptance: where
-they are what the type said, those of the changed type are taken.
+Both runs begin with the state of an export. P0 is not in this log.
 """
 
 from __future__ import annotations
@@ -13,26 +11,21 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import msgspec
 import pyarrow as pa
 
 from connectors.archive.records import TopicRecords
 from connectors.log.interface import Log, Record
 from connectors.types import types_in_force
-from flows.config.served import served
 from flows.config.settings import Settings
 from flows.process.directories import ARCHIVE
 from flows.process.open import clock_ms
+from flows.recovery.other_types import OtherTypes
 from flows.recovery.replay import EXPORTS
 from flows.recovery.stretch import ReplaySource, offsets_of_time, temporary_replay
-from operators.payload_schema import schema_errors
-from operators.sequence import versions_in_force
 from state.ledger import latest, ledger_table
-from state.model.errors import MalformedRecordError, OffsetOutOfRangeError
-from state.model.event import event_class
+from state.model.errors import OffsetOutOfRangeError
 from state.model.registry import DAY_MS, Registry, names_type
 from state.model.type_record import with_published
-from state.model.work import EventWork, SliceWork, VersionsWork, Work, decode_work, encode_work, is_versions, tick_stamp
 
 RECORDS_MAX = 20_000
 """Of a partition, the newest so many records of the day: some seconds."""
@@ -98,13 +91,11 @@ class _Compared:
 
     def add(self, settings: Settings, log: Log, partition: int, first: int, end: int) -> None:
         """Decide a partition twice."""
-        works = [
-            _TrialWork(settings, log, self._name, self._before, each, first) for each in (self._before, self._after)
-        ]
-        was, would = (_decided(settings, log, work, partition, first, end) for work in works)
+        sides = [_types_of(self._name, each) for each in (self._before, self._after)]
+        was, would = (_decided(settings, log, side, partition, first, end) for side in sides)
         self.partitions += 1
-        self._events, self._refused = self._events + works[1].events, self._refused + works[1].refused
-        self._since = max(self._since, works[1].since)
+        self._events, self._refused = self._events + sides[1].events, self._refused + sides[1].refused
+        self._since = max(self._since, sides[1].since)
         for key in was.keys() | would.keys():
             self._compare(was.get(key), would.get(key))
 
@@ -145,60 +136,24 @@ def _both(counted: tuple[Counter[str], Counter[str]]) -> list[tuple[str, int, in
     return [(each, counted[0][each], counted[1][each]) for each in names]
 
 
-class _TrialWork(TopicRecords):
-    """The decision log as if these types had held from an offset on."""
-
-    def __init__(
-        self, settings: Settings, log: Log, name: str, before: Registry, registry: Registry, first: int
-    ) -> None:
-        super().__init__("work", archive=settings.data_dir / ARCHIVE, log=log)
-        self._name, self._registry, self._first = name, registry, first
-        self._before = before.profile(name)
-        self._versions: VersionsWork | None = versions_in_force(registry, served(settings))
-        self.events = self.refused = self.since = 0
-
-    def read(self, partition: int, first: int, end: int) -> Iterator[list[Record]]:
-        for records in super().read(partition, first, end):
-            yield [record if record.offset < self._first else self._changed(record) for record in records]
-
-    def _changed(self, record: Record) -> Record:
-        tells_versions = is_versions(record.value)
-        stamp = decode_work(record.value).stamp if tells_versions else tick_stamp(record.value)
-        if stamp is not None and self._versions is not None:
-            versions, self._versions, self.since = self._versions, None, stamp
-            return record._replace(value=encode_work(msgspec.structs.replace(versions, stamp=stamp)))
-        if tells_versions and stamp is not None:
-            return record._replace(value=b'{"k":"tick","stamp":%d}' % stamp)
-        if self._name.removesuffix("*").encode() not in record.value:
-            return record
-        try:
-            return record._replace(value=encode_work(self._accepted(decode_work(record.value))))
-        except MalformedRecordError:
-            return record
-
-    def _accepted(self, work: Work) -> Work:
-        if not isinstance(work, EventWork | SliceWork) or not names_type(self._name, work.event.type):
-            return work
-        event, profile = work.event, self._registry.profile(work.event.type)
-        self.events += 1
-        self.refused += not event.retracts and bool(schema_errors(profile.schema, event.payload))
-        klass = profile.klass if event.priority == self._before.klass else event_class(event.priority, profile)
-        ttl_ms = profile.ttl_ms if event.ttl_ms == self._before.ttl_ms else event.ttl_ms
-        return msgspec.structs.replace(work, event=msgspec.structs.replace(event, priority=klass, ttl_ms=ttl_ms))
+def _types_of(name: str, registry: Registry) -> OtherTypes:
+    return OtherTypes((name,), lambda _then: registry.tables)
 
 
 def _decided(
-    settings: Settings, log: Log, work: TopicRecords, partition: int, first: int, end: int
+    settings: Settings, log: Log, types: OtherTypes, partition: int, first: int, end: int
 ) -> dict[tuple[str, str], _Decision]:
     """The last state of every decision of the range, by event and user."""
-    letters = TopicRecords("dead_letters", archive=settings.data_dir / ARCHIVE, log=log)
+    work, letters = (
+        TopicRecords(topic, archive=settings.data_dir / ARCHIVE, log=log) for topic in ("work", "dead_letters")
+    )
     source = ReplaySource(work, letters, settings.data_dir / EXPORTS, settings.registry())
     gathered: list[Record] = []
     if first == end:
         return {}
     with temporary_replay(source, partition, first) as replay:
-        for offset, output in replay.decide(end, lambda _records: None):
-            if offset >= first and output.topic == "ledger":
+        for _, output in types.decide(replay, first, end, lambda _records: None):
+            if output.topic == "ledger":
                 gathered.append(Record("ledger", output.partition, len(gathered), 0, *output[2:]))
     return dict(_decisions(latest(ledger_table(gathered)[0])))
 

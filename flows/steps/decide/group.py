@@ -113,6 +113,22 @@ class GroupDecider:
             self._state.place = offset - 1
             self._advanced = True
 
+    @property
+    def place(self) -> int:
+        """The offset of the last record that the state includes."""
+        return self._state.place
+
+    @property
+    def registry(self) -> Registry:
+        """The types that hold."""
+        return self._state.registry
+
+    def use_types(self, registry: Registry) -> None:
+        """From here on these types hold, as if the log said so."""
+        self._state.registry = registry
+        self._state.registry_tables = {name: dict(table) for name, table in registry.tables.items()}
+        self._advanced = True
+
     def _only_passes_time(self, offset: int, value: bytes) -> bool:
         """Apply a tick that nothing waits for. Most records of a quiet system are such, times its key groups."""
         state, stamp = self._state, tick_stamp(value)
