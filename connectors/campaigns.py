@@ -81,17 +81,16 @@ class CampaignDesk:
             return found if isinstance(found, Rollout) else None
 
     def act(
-        self, actor: Actor, name: str, verb: Any, *, revision: int | None = None, before: Sequence[NewRecord] = (),
+        self, actor: Actor, name: str, verb: Any, *, revision: int | None = None, reason: str | None = None,
         **given: Any,
     ) -> Campaign:  # fmt: skip
-        """Do something to a campaign; it is noted first. `revision`: what he saw; None: what there is now. `before`:
-        what the act needs in the topic.
+        """Do something to a campaign; it is noted first, with its reason. `revision`: what he saw; None: what is now.
 
         :raises RefusedActError: it does not count; the text says why.
         :raises LogError: it was not acknowledged.
         """
         with self._lock:
-            self._act(actor, name, verb, revision, before, given)
+            self._act(actor, name, verb, revision, given, reason=reason)
             return self._book.campaigns[name]
 
     def turn(self, actor: Actor, event_id: str, verb: RolloutVerb) -> Rollout:
@@ -101,9 +100,10 @@ class CampaignDesk:
         return found
 
     def _act(
-        self, actor: Actor, name: str, verb: Any, revision: int | None, before: Sequence[NewRecord],
-        given: Mapping[str, Any],
+        self, actor: Actor, name: str, verb: Any, revision: int | None, given: Mapping[str, Any],
+        before: Sequence[NewRecord] = (), reason: str | None = None,
     ) -> None:  # fmt: skip
+        """`before`: what the act needs in the topic."""
         self._read()
         known = self._book.campaigns.get(name)
         seen = (0 if known is None else known.revision) if revision is None else revision
@@ -114,7 +114,7 @@ class CampaignDesk:
         done = self._book.refusals
         refusal = done[act.id] if act.id in done else self._book.refusal(act)
         if refusal is None and act.id not in done:
-            self._log.append([self._chain.record(_noted(actor, act, known)), *before, act_record(act)])
+            self._log.append([self._chain.record(_noted(actor, act, known, reason)), *before, act_record(act)])
             self._read()
             refusal = self._book.refusals[act.id]
         if refusal is not None:
@@ -147,7 +147,7 @@ class CampaignDesk:
     ) -> str:  # fmt: skip
         chunk = _chunk_record(CampaignChunk(name, generation, 0, "UTC", len(users), list(users)))
         with self._lock:
-            self._act(actor, name, "test", revision, (chunk,), {**given, "test": generation, "text": text})
+            self._act(actor, name, "test", revision, {**given, "test": generation, "text": text}, (chunk,))
         return chunk_event_id(name, generation, 0)
 
     def next_generation(self, campaign: Campaign | None = None) -> int:
@@ -201,7 +201,7 @@ def act_record(act: CampaignAct) -> NewRecord:
     return NewRecord(*PLACE, key, CAMPAIGN_ACT.encode(act), CAMPAIGN_ACT.headers)
 
 
-def _noted(actor: Actor, act: CampaignAct, known: Campaign | None) -> AuditRecord:
+def _noted(actor: Actor, act: CampaignAct, known: Campaign | None, reason: str | None) -> AuditRecord:
     """What the audit says: no content."""
     if act.text is not None and act.text.draft is not None:
         return _text_noted(actor, act, act.text.type, act.text.draft)
@@ -224,8 +224,9 @@ def _noted(actor: Actor, act: CampaignAct, known: Campaign | None) -> AuditRecor
         before = {"state": known.state, "revision": known.revision, "per_second": known.per_second,
                   "approvals": list(known.approvals), "type": known.text.type, "slot": known.text.slot}  # fmt: skip
     return AuditRecord(
-        at=act.at, by=actor.name, role=actor.role, act="campaign", about=about, before=before, after=dict(after)
-    )
+        at=act.at, by=actor.name, role=actor.role, act="campaign", about=about, reason=reason, before=before,
+        after=dict(after),
+    )  # fmt: skip
 
 
 def _text_noted(actor: Actor, act: CampaignAct, type_name: str, draft: TextDraft) -> AuditRecord:

@@ -10,6 +10,7 @@ from typing import Any
 
 from connectors.console.pages import HEADERS, Visit, answer_page, link, redirect
 from connectors.console.searching import zone_of
+from connectors.gateway.acts import reason_if_any, reason_of
 from connectors.gateway.campaign_answers import campaign_shown
 from connectors.gateway.campaigns import CampaignCalls, form_of_file, stages_of, start_of
 from connectors.gateway.http import ApiResponse
@@ -81,6 +82,7 @@ class CampaignPages:
         if verb not in _VERBS:
             raise ProblemError(400, "The form does not say what to do.")
         given = _given(verb, visit.form)
+        given["reason"] = reason_if_any(visit.form) if verb == "throttle" else reason_of(visit.form)
         await self._calls.act(visit.session.person, name, verb, revision=_revision(visit), **given)
         return redirect(link(CAMPAIGNS, name=name))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta
 
@@ -17,8 +17,10 @@ from state.model.campaign_documents import (
     CampaignStart,
     CampaignTest,
     CampaignThrottle,
+    CampaignTurn,
     NewCampaign,
 )
+from state.model.documents import Document
 from state.schedule.campaigns import TESTS_A_DAY
 
 MARKETING = frozenset(("marketing", "admin"))
@@ -87,9 +89,15 @@ def campaign_calls(calls: CampaignCalls) -> list[Route]:
 
 
 def _step(
-    operation: str, method: str, path: str, summary: str, description: str, handler: Handler, body: Any = None
+    operation: str,
+    method: str,
+    path: str,
+    summary: str,
+    description: str,
+    handler: Handler,
+    body: type[Document] = CampaignTurn,
 ) -> Route:
     return Route(
         operation, method, path, MARKETING, summary, description, handler, {200: answers.CampaignShown},
-        (404, 409, 503), body={} if body is None else {_JSON: body},
+        (404, 409, 503), body={_JSON: body}, body_required=body is not CampaignTurn,
     )  # fmt: skip

@@ -34,6 +34,7 @@ from state.model.campaign_documents import (
     CampaignStart,
     CampaignTest,
     CampaignThrottle,
+    CampaignTurn,
     NewCampaign,
 )
 from state.model.errors import RefusedActError
@@ -156,19 +157,19 @@ class CampaignCalls:
 
     async def advance(self, request: ApiRequest) -> ApiResponse:
         """The next stage goes."""
-        return await self._acted(request, "advance", {})
+        return await self._turned(request, "advance")
 
     async def pause(self, request: ApiRequest) -> ApiResponse:
         """Nothing more is released for now."""
-        return await self._acted(request, "pause", {})
+        return await self._turned(request, "pause")
 
     async def resume(self, request: ApiRequest) -> ApiResponse:
         """It goes on."""
-        return await self._acted(request, "resume", {})
+        return await self._turned(request, "resume")
 
     async def cancel(self, request: ApiRequest) -> ApiResponse:
         """Nothing more is ever released."""
-        return await self._acted(request, "cancel", {})
+        return await self._turned(request, "cancel")
 
     async def put_audience(self, request: ApiRequest) -> ApiResponse:
         """Its recipients, from a file of any length."""
@@ -236,10 +237,14 @@ class CampaignCalls:
             )
         return await on_log(lambda: self._desk.act(actor_of(person), name, verb, **given))
 
+    async def _turned(self, request: ApiRequest, verb: str) -> ApiResponse:
+        return await self._acted(request, verb, await sent_document(request, self._rules, CampaignTurn, optional=True))
+
     async def _acted(self, request: ApiRequest, verb: str, body: dict[str, Any], **given: Any) -> ApiResponse:
         name = request.parameters["name"]
         await self.one(name)
-        changed = await self.act(request.caller(), name, verb, revision=body.get("revision"), **given)
+        seen, reason = body.get("revision"), body.get("reason")
+        changed = await self.act(request.caller(), name, verb, revision=seen, reason=reason, **given)
         return json_response(200, answers.campaign_shown(changed))
 
     def _text(self, body: dict[str, Any]) -> CampaignText:

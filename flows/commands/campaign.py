@@ -28,6 +28,7 @@ campaign_app = typer.Typer(
 )
 T = TypeVar("T")
 _LOOK_S = 0.5
+WhyOption = Annotated[str | None, typer.Option("--reason", metavar="WHY", help="Why, for the audit.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", callback=named)]
 
 
@@ -261,13 +262,14 @@ def report_campaign_command(name: Name, data: Data = None, as_json: Json = False
 def approve_campaign_command(
     name: Name,
     revision: Annotated[int, typer.Option("--revision", help="The one that you have looked at; `show` prints it.")],
+    reason: WhyOption = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Approve a campaign that another person prepared. Where people have accounts, they do so in the console."""
     if settings_beside(data).openid is not None:
         raise RefusedActError("people approve who signed in with their accounts at the console; a shell is no person")
-    _act(data, as_json, name, "approve", revision=revision)
+    _act(data, as_json, name, "approve", revision=revision, reason=reason)
 
 
 @campaign_app.command("schedule")
@@ -285,6 +287,7 @@ def start_campaign_command(
             "--hold", metavar="MINUTES", min=1, max=10_080, help="From a stage to the next. Default: `advance`."
         ),
     ] = None,
+    reason: WhyOption = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -294,24 +297,25 @@ def start_campaign_command(
     if (at is not None and local is not None) or (local is not None and not is_local_time(local)):
         raise typer.BadParameter("name one time: --at T, or --local 2026-12-01T09:00")
     hold_ms = None if hold is None else hold * 60_000
-    _act(data, as_json, name, "start", start_at=at, start_local=local, hold_ms=hold_ms)
+    _act(data, as_json, name, "start", start_at=at, start_local=local, hold_ms=hold_ms, reason=reason)
 
 
 @campaign_app.command("throttle")
 def throttle_campaign_command(
     name: Name,
     per_second: Annotated[int, typer.Argument(metavar="PER_SECOND", min=1, max=100_000, help="Recipients.")],
+    reason: WhyOption = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Say how fast a campaign goes, also while it runs."""
-    _act(data, as_json, name, "throttle", per_second=per_second)
+    _act(data, as_json, name, "throttle", per_second=per_second, reason=reason)
 
 
 def _add_act(verb: str, text: str) -> None:
     @campaign_app.command(verb, help=text)
-    def act_command(name: Name, data: Data = None, as_json: Json = False) -> None:
-        _act(data, as_json, name, verb)
+    def act_command(name: Name, reason: WhyOption = None, data: Data = None, as_json: Json = False) -> None:
+        _act(data, as_json, name, verb, reason=reason)
 
 
 _add_act("advance", "Let the next stage of a campaign go.")

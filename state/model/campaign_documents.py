@@ -25,6 +25,7 @@ LocalTime = Annotated[
 HoldMinutes = Annotated[
     int, Meta(ge=1, le=10_080, description="How long after a stage the next one goes. Absent: when it is told to.")
 ]
+Why = Annotated[Text | None, Meta(description="Why, for the audit.")]
 PerSecond = Annotated[int, Meta(ge=1, le=100_000, description="Recipients a second.", examples=[1000])]
 
 
@@ -53,6 +54,14 @@ class CampaignApproval(Document):
     """That another person stands for it."""
 
     revision: Revision
+    reason: Why = None
+
+
+class CampaignTurn(Document):
+    """That it goes on, or does not."""
+
+    revision: Revision | None = None
+    reason: Why = None
 
 
 class CampaignStart(Document):
@@ -62,6 +71,7 @@ class CampaignStart(Document):
     local: LocalTime | None = None
     hold_minutes: HoldMinutes | None = None
     revision: Revision | None = None
+    reason: Why = None
 
 
 class CampaignTest(Document):
@@ -78,6 +88,7 @@ class CampaignThrottle(Document):
     """How fast it goes."""
 
     per_second: PerSecond
+    reason: Why = None
 
 
 class RolloutTurn(Document):

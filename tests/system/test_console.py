@@ -184,9 +184,11 @@ def test_a_marketer_prepares_a_campaign_another_lets_it_go_and_it_arrives(
     assert serious_faults(preparing) == []
     approving.get_by_role("link", name="Campaigns").click()
     approving.get_by_role("link", name="summer").click()
+    approving.locator("#why-approve").fill("checked the list")
     approving.get_by_role("button", name="Approve").click()
     expect(approving.get_by_text("Approved by admin")).to_be_visible()
     preparing.reload()
+    preparing.locator("#why-start").fill("summer begins")
     preparing.get_by_role("button", name="Let it go").click()
     expect(preparing.get_by_text("running").or_(preparing.get_by_text("done"))).to_be_visible()
     sent = {sha256(user.encode()).hexdigest() for user in ("carla", "dora")}
@@ -194,6 +196,9 @@ def test_a_marketer_prepares_a_campaign_another_lets_it_go_and_it_arrives(
     assert sha256(b"emil").hexdigest() not in {each["to"] for each in system.provider("apns")}
     wait_for(lambda: bool(preparing.reload()) and "3 of 3 recipients are released" in words(preparing))
     expect(preparing.get_by_text("done, type newsletter")).to_be_visible()
+    approving.get_by_role("link", name="Audit").click()
+    for why in ("checked the list", "summer begins"):
+        expect(approving.get_by_role("cell", name=why)).to_be_visible()
     preparing.context.close()
     approving.context.close()
 

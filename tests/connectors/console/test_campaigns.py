@@ -27,7 +27,7 @@ def state(gateway: Gateway, name: str) -> tuple[str, list[str], int]:
 
 
 def act(browser: Browser, page: str, name: str, verb: str, revision: int, value: str = "") -> int:
-    form = {"name": name, "act": verb, "revision": str(revision), "value": value}
+    form = {"name": name, "act": verb, "revision": str(revision), "value": value, "reason": f"to {verb}"}
     return browser.submit(page, PAGE, form).status
 
 
@@ -47,6 +47,23 @@ def test_one_person_prepares_and_another_lets_it_go(told: Gateway) -> None:
         assert act(ann, page, "sale", verb, state(told, "sale")[2], value) == 303
         assert state(told, "sale")[0] == after
     assert "cancelled" in ann.get(page).words
+    acts = [each for each in told.values("audit") if each.get("about", {}).get("campaign") == "sale"]
+    noted = {each["about"]["verb"]: each.get("reason") for each in acts}
+    assert noted["approve"] == "to approve"
+    assert [noted[verb] for verb in ("start", "pause", "resume", "cancel")] == [
+        "to start", "to pause", "to resume", "to cancel",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["approve", "start", "pause", "resume", "advance", "cancel"])
+def test_who_does_not_say_why_does_nothing(told: Gateway, verb: str) -> None:
+    if told.get("/v1/campaigns/silent", key="key-marketing").status == 404:
+        prepare(told, "silent")
+    before, bob = state(told, "silent"), signed_in(told, "admin")
+    form = {"name": "silent", "act": verb, "revision": str(before[2]), "value": "", "reason": " "}
+    seen = bob.submit(f"{PAGE}?name=silent", PAGE, form)
+    assert (seen.status, "reason is missing" in seen.words) == (400, True)
+    assert state(told, "silent") == before
 
 
 def test_a_slot_is_asked_for_and_given_up_and_each_time_approvals_are_void(told: Gateway) -> None:
@@ -102,7 +119,14 @@ def test_it_goes_at_one_moment_for_all_if_the_form_says_so(told: Gateway) -> Non
     ann, bob = signed_in(told, "marketing"), signed_in(told, "admin")
     assert act(ann, page, "moment", "throttle", state(told, "moment")[2], "7") == 303, "also before it goes"
     assert act(bob, page, "moment", "approve", state(told, "moment")[2]) == 303
-    form = {"name": "moment", "act": "start", "value": "2030-12-01T09:00", "clock": "one", "zone": "Mars/Base"}
+    form = {
+        "name": "moment",
+        "act": "start",
+        "value": "2030-12-01T09:00",
+        "clock": "one",
+        "zone": "Mars/Base",
+        "reason": "x",
+    }
     form["revision"] = str(state(told, "moment")[2])
     assert ann.submit(page, PAGE, form).status == 400
     assert ann.submit(page, PAGE, form | {"zone": "Europe/Paris", "value": "soon"}).status == 400
@@ -168,7 +192,8 @@ def test_a_form_has_it_go_in_stages(told: Gateway) -> None:
     assert upload(ann, page, "staged", users, stages="50,10") == 400
     assert upload(ann, page, "staged", users, stages="10, 100") == 303
     assert act(bob, page, "staged", "approve", state(told, "staged")[2]) == 303
-    form = {"name": "staged", "act": "start", "value": "2030-12-01T09:00", "revision": str(state(told, "staged")[2])}
+    form = {"name": "staged", "act": "start", "value": "2030-12-01T09:00", "reason": "it is time"}
+    form["revision"] = str(state(told, "staged")[2])
     assert ann.submit(page, PAGE, form | {"hold": "0"}).status == 400
     assert ann.submit(page, PAGE, form | {"hold": "60"}).status == 303
     assert "10, 100 percent of its recipients, each 60 minutes after the one before" in ann.get(page).words

@@ -158,6 +158,24 @@ def test_every_act_is_noted_without_content(told: Gateway) -> None:
     assert "Sale" not in str(acts)
 
 
+def test_why_is_noted_where_it_is_said(told: Gateway) -> None:
+    create(told, "why")
+    seen = shown(told, "why")["revision"]
+    assert call(told, "POST", "/why/approve", {"revision": seen, "reason": "checked"}, key="key-admin").status == 200
+    assert call(told, "POST", "/why/schedule", {"at": 4_000_000_000_000, "reason": "spring"}).status == 200
+    assert call(told, "POST", "/why/pause", {"reason": "a wrong link"}).status == 200
+    assert call(told, "POST", "/why/resume").status == 200
+    assert call(told, "POST", "/why/cancel", {"revision": seen, "reason": "late"}).status == 409, "what he has not seen"
+    assert call(told, "POST", "/why/cancel", {"because": "late"}).status == 400
+    assert call(told, "POST", "/why/cancel", {"reason": "too late"}).status == 200
+    said = {
+        act["about"]["verb"]: act.get("reason") for act in told.values("audit") if act["about"].get("campaign") == "why"
+    }
+    assert {verb: said[verb] for verb in ("approve", "start", "pause", "resume", "cancel")} == {
+        "approve": "checked", "start": "spring", "pause": "a wrong link", "resume": None, "cancel": "too late",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "body",
     [
