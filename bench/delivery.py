@@ -10,6 +10,9 @@ stops. `cpu_us` is what the deliver process itself spent per send, all its threa
 installed, the sandbox takes its place, which is Python and slower than what is measured. Signed: the same mails with a
 link to unsubscribe and a DKIM signature by an RSA key of 2048 bits. What such a signature costs by itself is measured
 right behind, here (`rsa_us`) and by `openssl speed` (`openssl_us`), and which share of the whole it is.
+
+Right behind ours, against the same server, as many are sent by plain clients that keep nothing of the outcomes (aioapns
+and httpx, or aiosmtplib without signatures; `bench/others/plain_sends.py`): the figure is their processor time a send.
 """
 
 import json
@@ -27,14 +30,15 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from bench.figures import record
-from bench.native_servers import native_server
+from bench.figures import ROOT, record
+from bench.native_servers import native_address, native_server
 from bench.processes import call, cpu_seconds, journal, peak_rss_mb, started, system_up
 from bench.sites import PARTITIONS, new_log
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
 from connectors.sandbox.options import sandbox_options
 from flows.process.open import clock_ms
+from infra.environments import environment_of
 from state.model.keys import key_group, partition_of_group
 
 PUSHES, MAILS = 40_000, 10_000
@@ -102,6 +106,8 @@ def sends(directory: Path, channel: str, count: int, *, signed: bool = False) ->
             with started(launch, core=0, environment=environment) as process:
                 taker = "the sandbox" if settings is None else {"push": "nginx", "email": "smtp-sink"}[channel]
                 measure(log, channel, count, process.pid, signed=signed, taker=taker)
+            if settings is not None and not signed:
+                beside(directory / "sandbox", channel, count, settings)
     log.close()
 
 
@@ -138,6 +144,30 @@ def measure(log: EmbeddedLog, channel: str, count: int, pid: int, *, signed: boo
         seconds=seconds, peak_rss_mb=peak_rss_mb(pid), cpu_us=cpu_us, **beside,
     )  # fmt: skip
     ledger.close()
+
+
+def beside(sandbox: Path, channel: str, count: int, settings: dict[str, str]) -> None:
+    """What plain clients spend on as many, without a word of what became of them."""
+    known, server = sandbox_options(sandbox), native_address(settings)
+    given: dict[str, Any]
+    if channel == "push":
+        apns = known.apns
+        given = {
+            "key": Path(str(apns.signing_key)).read_text(), "key_id": apns.key_id, "team_id": apns.team_id,
+            "topic": apns.topic, "ca": str(apns.ca_file),
+        }  # fmt: skip
+    else:
+        given = {"connections": known.smtp.concurrency_max}
+    told = json.dumps({"host": server[0], "port": server[1], "count": count, **given})
+    python = environment_of("foreign", ROOT / "tests/foreign/requirements.lock")
+    for client in ("aioapns", "httpx") if channel == "push" else ("aiosmtplib",):
+        command = [python, str(ROOT / "bench/others/plain_sends.py"), client]
+        done = subprocess.run(command, input=told, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
+        spent = json.loads(done.stdout)
+        record(
+            "delivery", f"{client}_us", spent["cpu_s"] / spent["taken"] * 1e6, "us/send", n=spent["taken"],
+            work=f"{channel}, by {client} alone: no log, no ledger", seconds=spent["seconds"],
+        )  # fmt: skip
 
 
 def signatures(cpu_us: float) -> dict[str, Any]:

@@ -24,7 +24,7 @@ http {
   server {
     listen 127.0.0.1:%(port)d ssl http2; http2_max_concurrent_streams 1000;
     ssl_certificate %(certificate)s; ssl_certificate_key %(certificate)s;
-    location / { return 200; }
+    location / { add_header apns-id $http_apns_id; return 200; }
   }
 }
 """
@@ -51,6 +51,13 @@ def native_server(channel: str, sandbox: Path, core: int) -> Iterator[dict[str, 
     finally:
         process.terminate()
         process.wait(timeout=10)
+
+
+def native_address(settings: dict[str, str]) -> tuple[str, int]:
+    """Host and port of a server by the settings that lead to it."""
+    [place] = [value.rpartition("/")[2] for name, value in settings.items() if name.endswith(("__ORIGIN", "__HOST"))]
+    port = next((value for name, value in settings.items() if name.endswith("__PORT")), place.rpartition(":")[2])
+    return place.partition(":")[0], int(port)
 
 
 def _nginx(sandbox: Path, port: int) -> list[str]:
