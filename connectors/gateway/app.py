@@ -13,6 +13,7 @@ import structlog
 
 from connectors.campaigns import CampaignDesk
 from connectors.console.course import Course
+from connectors.console.figures import Figures
 from connectors.console.handlers import ConsoleParts
 from connectors.console.routes import console_routes
 from connectors.gateway import calls
@@ -51,6 +52,7 @@ from connectors.gateway.letters import Letters
 from connectors.gateway.link_calls import link_calls
 from connectors.gateway.link_limits import LinkLimits
 from connectors.gateway.notifications import Posts
+from connectors.gateway.operating import OpsCalls, operating_calls
 from connectors.gateway.ops import Probes, Switches
 from connectors.gateway.options import GatewayOptions
 from connectors.gateway.origins import AnswerHeaders, Origins
@@ -248,6 +250,7 @@ def build_app(
             routes += [*calls.support_calls(Support(questions, ordinary.acts)), *campaign_calls(campaigns)]
             if types is not None and texts is not None:
                 console = _console(parts, ordinary, questions, campaigns, types, texts, desk)
+                routes += operating_calls(OpsCalls(rules, console.letters, Figures(of_others).read))
                 routes += type_calls(console.registry)
                 routes += [*sender_calls(console.sender_limits), *template_calls(console.texts)]
                 pages = console_routes(console)

@@ -50,7 +50,7 @@ class Letters:
         :raises ProblemError: 403, 404, 503.
         """
         if not retry:
-            found = await self._found(letter)
+            found = await self.found(letter)
             if found.get("status") == "open" and self._is_p0(found):
                 return await self._approvals.propose(
                     person, "discard_letter", {"letter": letter}, reason=reason, before={"status": "open"},
@@ -59,7 +59,11 @@ class Letters:
         by = person.name, person.role or "", reason
         return await self._questions.ask(lambda backstage: backstage.decide_letter(letter, by, retry=retry))
 
-    async def _found(self, letter: str) -> Shown:
+    async def found(self, letter: str) -> Shown:
+        """By its id.
+
+        :raises ProblemError: 404, 503.
+        """
         found = await self._questions.ask(lambda backstage: backstage.letter(letter))
         if found is None:
             raise ProblemError(404, "There is no such dead letter in the log.")
@@ -72,6 +76,10 @@ class Letters:
             or letter["source"][0] == EVENTS_P0
             or (name is not None and self._profile(name).klass == "P0")
         )
+
+    def now_ms(self) -> int:
+        """The gateway's clock."""
+        return self._approvals.now_ms()
 
     async def _discard(self, asked: ApprovalRecord) -> Mapping[str, Any]:
         letter = asked.about["letter"]
