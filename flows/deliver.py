@@ -38,7 +38,7 @@ from state.model.topics import DELIVER
 _BUDGET = 2_000
 """Records of a partition that may enter an epoch."""
 _OPEN_MAX = 20_000
-"""Deliveries open in a lane from which on no more is read; P2 gets half of it."""
+"""Pushes open in a lane from which on no more of them is read; other channels get a quarter of it, P2 half."""
 _AT_ONCE = 128
 """Emissions of a partition that are opened before the others are looked at: a mention waits behind few of a flood."""
 _TICK = timedelta(seconds=1)
@@ -65,6 +65,7 @@ def wire(open_log: Callable[[], Log], parts: LaneParts, *, drain: Callable[[], b
         tick=_TICK,
         ticks=lambda partition: partition < parts.lanes,
         has_room=lanes.has_room,
+        full=lanes.full,
         weigh=_weigh,
         wait=lambda: place.wait(busy=lanes.busy()),
         backlog=parts.backlog,

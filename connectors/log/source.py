@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -75,6 +75,7 @@ class LogSource(FixedPartitionedSource[SourceBatch, None]):
         ticks: Callable[[int], bool] = lambda _number: True,
         mine: Callable[[int], bool] = lambda _number: True,
         has_room: Callable[[int], bool] = lambda _number: True,
+        full: Callable[[int], Collection[str]] = lambda _number: (),
         wait: Callable[[], timedelta] = lambda: SHORT_WAIT,
         weigh: Callable[[Record], int] = lambda record: len(record.value),
         fetch_max: int = _FETCH_MAX,
@@ -94,6 +95,7 @@ class LogSource(FixedPartitionedSource[SourceBatch, None]):
         `mine(number)`: whether this process reads the partitions of that number; in a cluster exactly one process must
         say so, the one that holds their state.
         `has_room(number)`: whether records of that number may be read now; a drain is never held up.
+        `full(number)`: topics of which no record of that number is fetched now; what was fetched is handed out.
         `wait()`: how long a call may wait for a record; timers of the flow may be late by that much.
         `weigh(record)`: what the record counts for in a portion, in bytes. What a portion leads to is all made before
         any of it is written.
@@ -104,7 +106,7 @@ class LogSource(FixedPartitionedSource[SourceBatch, None]):
         self._start, self._mine = start, mine
         self._partitions = Partitions(self._shared, topics)
         self._told = _Told(
-            drain, drain_within, tick, ticks, has_room, wait, weigh, budget, fetch_max, backlog, held_since
+            drain, drain_within, tick, ticks, has_room, full, wait, weigh, budget, fetch_max, backlog, held_since
         )
         self._epochs = _Epochs(on_epoch)
         self._workers: dict[int, _Worker] = {}
@@ -131,6 +133,7 @@ class _Told(NamedTuple):
     tick: timedelta | None
     ticks: Callable[[int], bool]
     has_room: Callable[[int], bool]
+    full: Callable[[int], Collection[str]]
     wait: Callable[[], timedelta]
     weigh: Callable[[Record], int]
     budget: int
@@ -253,10 +256,17 @@ class _Worker:
             return
         serves = any(queue.serves() for queue in may.values())
         credit = sum(queue.credit for queue in hungry.values())
-        only = None if len(hungry) == len(self._queues) else [place for place in self._starts if place[1] in hungry]
         wait = timedelta() if serves else self._wait()
+        only = self._places(hungry)
         for record in reader.poll(min(self._told.fetch_max, credit), wait, only):
             hungry[record.partition].records.append(record)
+
+    def _places(self, hungry: Collection[int]) -> list[tuple[str, int]] | None:
+        """Where to fetch; None: everywhere."""
+        full = {(topic, number) for number in hungry for topic in self._told.full(number)}
+        if not full and len(hungry) == len(self._queues):
+            return None
+        return [place for place in self._starts if place[1] in hungry and place not in full]
 
     def _wait(self) -> timedelta:
         wait = self._told.wait()

@@ -8,15 +8,16 @@ came, on this side of the lane's mark; a restart reads them again.
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Set
+from collections.abc import Callable, Set
 from typing import NamedTuple
 
 from connectors.log.interface import Record
+from flows.steps.deliver.rooms import room_of
 from state.model.envelope import OutputHeader, TopicPartition
 
-_OPEN_BELOW = 10_000
-"""A slice is opened while fewer deliveries of the lane are open, and one of P2 while fewer than half: the other half of
-the lane's room is for what comes for one person."""
+OPEN_BELOW = 10_000
+"""A slice is opened while fewer pushes of the lane are open, or a quarter of another channel's; one of P2 while fewer
+than half: the other half of the channel's room is for what comes for one person."""
 _DELIVERY_BYTES = 1_000
 """An open delivery takes about as much memory."""
 
@@ -33,6 +34,11 @@ class WaitingSlice(NamedTuple):
         return self.record.topic, self.record.partition
 
     @property
+    def channel(self) -> str:
+        """On which it is sent."""
+        return self.record.topic.removeprefix("deliver.")
+
+    @property
     def size(self) -> int:
         """How many open deliveries take as much memory."""
         return max(1, len(self.record.value) // _DELIVERY_BYTES)
@@ -42,25 +48,30 @@ class WaitingSlices:
     """Of one lane, in the order in which they came; for one thread at a time."""
 
     def __init__(self) -> None:
-        self.size = 0
-        """How many open deliveries take as much memory: the lane's bound holds for all together."""
-        self._classes: tuple[deque[WaitingSlice], deque[WaitingSlice]] = deque(), deque()
+        self.sizes = Counter[str]()
+        """By channel: how many open deliveries take as much memory. The channel's bound holds for both together."""
+        self._classes: tuple[dict[str, deque[WaitingSlice]], dict[str, deque[WaitingSlice]]] = {}, {}
         self._offsets = defaultdict[TopicPartition, set[int]](set)
         self._work_offsets: dict[int, Counter[int]] = {}
         """By key group: those that they follow from."""
 
     def put(self, waiting: WaitingSlice, *, in_p2: bool) -> None:
         """Let it wait."""
-        self._classes[in_p2].append(waiting)
-        self.size += waiting.size
+        self._classes[in_p2].setdefault(waiting.channel, deque()).append(waiting)
+        self.sizes[waiting.channel] += waiting.size
         self._offsets[waiting.place].add(waiting.record.offset)
         self._work_offsets.setdefault(waiting.sequence.group, Counter())[waiting.sequence.offset] += 1
 
-    def take(self, open_count: int) -> WaitingSlice | None:
-        """The next one to open while so many deliveries are open; None: not now."""
-        for waiting, open_below in zip(self._classes, (_OPEN_BELOW, _OPEN_BELOW // 2), strict=True):
-            if waiting and open_count < open_below:
-                return self._taken(waiting.popleft())
+    def take(self, open_on: Callable[[str], int], most: int = OPEN_BELOW) -> WaitingSlice | None:
+        """The next to open, of a channel on which fewer than `most` are open; None: not now. Channels take turns."""
+        for channels, open_below in zip(self._classes, (OPEN_BELOW, OPEN_BELOW // 2), strict=True):
+            for channel, waiting in channels.items():
+                if open_on(channel) < min(most, room_of(channel, open_below)):
+                    del channels[channel]
+                    taken = self._taken(waiting.popleft())
+                    if waiting:
+                        channels[channel] = waiting
+                    return taken
         return None
 
     def first_of(self, group: int) -> int | None:
@@ -72,7 +83,7 @@ class WaitingSlices:
         return self._offsets[place]
 
     def _taken(self, waiting: WaitingSlice) -> WaitingSlice:
-        self.size -= waiting.size
+        self.sizes[waiting.channel] -= waiting.size
         self._offsets[waiting.place].discard(waiting.record.offset)
         group, offset = waiting.sequence.group, waiting.sequence.offset
         counts = self._work_offsets[group]

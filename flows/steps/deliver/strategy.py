@@ -19,7 +19,8 @@ from connectors.metrics import DECIDED_TO_PROVIDER_SECONDS, DELIVERIES_OPEN
 from flows.steps.deliver.counts import DeliverCounts
 from flows.steps.deliver.marks import LaneMarks
 from flows.steps.deliver.redelivery import AttemptSearch, Held, Redeliveries, delivery_keys_of
-from flows.steps.deliver.slices import WaitingSlice, WaitingSlices
+from flows.steps.deliver.rooms import OpenByChannel, room_of
+from flows.steps.deliver.slices import OPEN_BELOW, WaitingSlice, WaitingSlices
 from flows.steps.deliver.withdrawals import Withdrawals
 from flows.steps.lanes.in_hand import InHand, OpenRecord
 from flows.steps.lanes.parts import LaneParts, lane_path
@@ -32,12 +33,13 @@ from state.model.delivery import EMISSION_SLICE, WITHDRAWAL, ToDeliver, decode_t
 from state.model.envelope import OutputHeader, TopicPartition, header, parse_output_header, schema_of
 from state.model.errors import MalformedRecordError
 from state.model.ledger import CountsRecord
+from state.model.topics import DELIVER
 
 NOT_RETAINED = "attempts_not_retained"
 _COUNTS_SETTLE_S = 0.5
 _ENOUGH_OPEN, _TURNS = 512, 8
-"""A lane opens one slice between two looks at what came meanwhile. With so many deliveries open providers have enough
-to take, so it does so at one turn in eight: the others may be for a provider that is not away."""
+"""A lane opens one slice between two looks at what came meanwhile. With so many deliveries of a channel open providers
+have enough to take, so it opens one of that at one turn in eight: it may be for a provider that is not away."""
 _took = cache(DECIDED_TO_PROVIDER_SECONDS.labels)
 """Kept, as looking it up costs more than observing."""
 
@@ -73,17 +75,23 @@ class DeliverStrategy:
         self._slices, self._turns = WaitingSlices(), 0
         for priority in ("P1", "P2"):
             _took(priority)  # so that it begins at 0
+        self._open_on = OpenByChannel()
         self._withdrawals = Withdrawals(self._store, self.in_hand.recovered.values(), self._slices.first_of)
         self._waiting = Redeliveries(parts.log, parts.now_ms, self.in_hand.begun, self._remember_ended)
 
     @property
     def open(self) -> int:
         """Deliveries accepted and not ended, those that wait to be, and withdrawals; slices by their size."""
-        return self._counts.open + self._held + self._slices.size
+        return self._counts.open + self._held + self._slices.sizes.total()
 
-    def has_room(self, open_max: int) -> bool:
+    def full(self, open_max: int) -> Collection[str]:
         """What waits for the lane to have read on as far as it must does not count."""
-        return self.open - (self._held if self.in_hand.catch_up else 0) < open_max
+        held = 0 if self.in_hand.catch_up else self._held
+        return [
+            topic
+            for channel, topic in DELIVER.items()
+            if self._open_on[channel] + self._slices.sizes[channel] + held >= room_of(channel, open_max)
+        ]
 
     @property
     def _held(self) -> int:
@@ -133,9 +141,8 @@ class DeliverStrategy:
     def put_off(self) -> Iterator[tuple[Record, Callable[[], None]]]:
         """The slice whose turn it is."""
         self._turns += 1
-        if self._counts.open >= _ENOUGH_OPEN and self._turns % _TURNS:
-            return
-        if waiting := self._slices.take(self._counts.open):
+        most = _ENOUGH_OPEN if self._turns % _TURNS else OPEN_BELOW
+        if waiting := self._slices.take(self._open_on.__getitem__, most):
             record, sequence = waiting
             opened = self._opened(record, sequence)
             yield record, partial(self._take, opened, record, counted=False)
@@ -166,8 +173,10 @@ class DeliverStrategy:
         sent = self._sent_among(task for each in taken for task in each.tasks)
         _tell_many(taken)
         for record, all_tasks, counted in taken:
-            self._open(record, [task for task in all_tasks if self._is_unsent(task, sent)], search)
+            tasks = [task for task in all_tasks if self._is_unsent(task, sent)]
+            self._open(record, tasks, search)
             self._counts.accept(record, again=counted)
+            self._open_on.opened(tasks)
 
     def _open(self, record: OpenRecord, tasks: Sequence[SendTask], search: AttemptSearch | None = None) -> None:
         if tasks:
@@ -226,6 +235,7 @@ class DeliverStrategy:
             if task.history.outcome == "DELIVERED":
                 took_ms = task.history.ended_at - task.emission.decided_at
                 _took(task.emission.priority).observe(max(0, took_ms) / 1000)
+            self._open_on.ended(task, spawned)
         record.ended_keys.append(task.key)
 
     def counts(self, *, last: bool) -> list[CountsRecord]:

@@ -27,7 +27,7 @@ The dispatcher's loop also calls OpenRecord.rendering and killed_by, which write
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache, partial
 from typing import Protocol
 
@@ -58,8 +58,8 @@ class LaneStrategy(Protocol):
         """What has not ended, in the unit of the lane's bound."""
         ...
 
-    def has_room(self, open_max: int) -> bool:
-        """Whether more may be read, by a bound on what is open; asked by sources."""
+    def full(self, open_max: int) -> Collection[str]:
+        """Topics of which no more may be read, by a bound on what is open; asked by sources."""
         ...
 
     def begin(self) -> None:
@@ -139,9 +139,9 @@ class Lane:
         """What has not ended."""
         return self._strategy.open
 
-    def has_room(self, open_max: int) -> bool:
-        """Whether more may be read."""
-        return self._strategy.has_room(open_max)
+    def full(self, open_max: int) -> Collection[str]:
+        """Topics of which no more may be read."""
+        return self._strategy.full(open_max)
 
     def accept(self, records: Sequence[Record]) -> list[NewRecord]:
         """Take records, and begin to send what is in them."""

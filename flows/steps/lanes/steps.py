@@ -7,6 +7,7 @@ is open (DECISIONS, Waiting in a lane). It keeps no state in Bytewax: a lane's f
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from bytewax.operators import StatefulBatchLogic
@@ -30,7 +31,7 @@ class Lanes:
         self._lanes: dict[int, Lane] = {}
         self._lock = threading.Lock()
         if parts.backlog is not None:
-            parts.backlog.full = self.full
+            parts.backlog.full = self.fullness
 
     def lane(self, number: int) -> Lane:
         """A lane, opened at the first call."""
@@ -40,20 +41,24 @@ class Lanes:
             return self._lanes[number]
 
     def has_room(self, partition: int) -> bool:
-        """Whether records of a partition may be read: P2 only while a lane is less than half full. Each look at the
-        log asks.
-        """
+        """Whether records of a partition may be read, of some topic. Each look at the log asks."""
         lane = self._lanes.get(partition % self.parts.lanes)
         if lane is None:
             return True
         lane.alternation.looked()
-        return lane.has_room(self._open_max if partition < self.parts.lanes else self._open_max // 2)
+        return len(self.full(partition)) < len(self.parts.topics)
+
+    def full(self, partition: int) -> Collection[str]:
+        """Topics of whose partition no more may be read: of P2 from half as much on."""
+        lane = self._lanes.get(partition % self.parts.lanes)
+        most = self._open_max if partition < self.parts.lanes else self._open_max // 2
+        return () if lane is None else lane.full(most)
 
     def busy(self) -> bool:
         """Whether something is under way whose end the lanes should learn of soon."""
         return any(lane.open for lane in list(self._lanes.values()))
 
-    def full(self) -> float:
+    def fullness(self) -> float:
         """The share of its room that the fullest lane uses."""
         return max((lane.open for lane in list(self._lanes.values())), default=0) / self._open_max
 

@@ -9,7 +9,7 @@ is lost asks the ledger (`flows/steps/transactional/ledger_history.py`), so that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -100,13 +100,13 @@ class TransactionalStrategy:
         """Decisions whose deliveries have not all ended."""
         return self.in_hand.unfinished
 
-    def has_room(self, open_max: int) -> bool:
+    def full(self, open_max: int) -> Collection[str]:
         """A lane that was full has to empty by a tenth: it is not told at every end."""
         room = self.open < (open_max - open_max // 10 if self._full else open_max)
         if not room and not self._full:
             _logger.error("p0_lane_full", partition=self._number, open=self.open, effect="its events wait in the log")
         self._full = not room
-        return room
+        return () if room else self._parts.topics
 
     # a batch of events
 

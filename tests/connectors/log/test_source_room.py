@@ -26,6 +26,8 @@ class Asked:
     room = True
     full: int | None = None
     """A partition without room."""
+    topics: Sequence[str] = ()
+    """Of partition 0, those without room."""
     drain = False
 
 
@@ -51,6 +53,7 @@ def source_of(
         drain=lambda: asked.drain,
         tick=timedelta(hours=1),
         has_room=lambda partition: asked.room and partition != asked.full,
+        full=lambda partition: asked.topics if partition == 0 else (),
         backlog=backlog,
     )
     first, *_ = [source.build_part("emissions", f"p{partition:03}", None) for partition in partitions]
@@ -106,6 +109,21 @@ def test_a_lane_that_rests_keeps_no_other_lane_of_its_worker_from_reading(system
         assert numbers_of(part) == [1], "a lane waits for one that is full"
     asked.full = None
     assert numbers_of(part) == [0] * 4, "what came while the lane rested is lost"
+    part.close()
+
+
+def test_a_topic_without_room_keeps_no_other_topic_from_being_read(system: System, asked: Asked) -> None:
+    part = source_of(system, asked)
+    assert records_of(part) == []
+    asked.topics = ["deliver.email"]
+    for number in range(3):
+        for user in USERS:
+            system.feed([system.emission(user, channel, [("d", token(number))]) for channel in ("push", "email")])
+        read = [records_of(part), records_of(part)]
+        topics = sorted((each.partition, each.topic) for records in read for each in records)
+        assert topics == [(0, "deliver.push"), (1, "deliver.email"), (1, "deliver.push")]
+    asked.topics = ()
+    assert [(each.partition, each.topic) for each in records_of(part)] == [(0, "deliver.email")] * 3
     part.close()
 
 

@@ -189,13 +189,29 @@ def test_counts_say_nothing_of_what_is_behind_a_slice_that_waits(system: System)
         assert (told[-1].offset, told[-1].accepted, told[-1].in_flight) == (offsets[2], 302, 0)
 
 
-def test_p2_leaves_half_of_the_room_to_p1() -> None:
+def slices_of(*given: tuple[str, bool]) -> WaitingSlices:
+    """Topic, and whether it is of P2, by offset."""
     slices = WaitingSlices()
-    for number, in_p2 in enumerate((True, False, False)):
-        record = Record("deliver.push", 0, number, 0, b"", b"x" * 2_500, ())
+    for number, (topic, in_p2) in enumerate(given):
+        record = Record(topic, 0, number, 0, b"", b"x" * 2_500, ())
         slices.put(WaitingSlice(record, OutputHeader("d", 7, 100 - number, 0)), in_p2=in_p2)
-    assert (slices.size, slices.first_of(7), slices.first_of(8)) == (6, 98, None)
-    assert slices.take(10_000) is None
-    taken = [slices.take(opened) for opened in (9_999, 9_999, 9_999, 4_999)]
+    return slices
+
+
+def test_p2_leaves_half_of_the_room_to_p1() -> None:
+    slices = slices_of(("deliver.push", True), ("deliver.push", False), ("deliver.push", False))
+    assert (slices.sizes["push"], slices.first_of(7), slices.first_of(8)) == (6, 98, None)
+    assert slices.take(lambda _channel: 10_000) is None
+    taken = [slices.take({"push": opened}.__getitem__) for opened in (9_999, 9_999, 9_999, 4_999)]
     assert [each and each.record.offset for each in taken] == [1, 2, None, 0]
-    assert (slices.size, slices.first_of(7), slices.offsets(("deliver.push", 0))) == (0, None, set())
+    assert (slices.sizes.total(), slices.first_of(7), slices.offsets(("deliver.push", 0))) == (0, None, set())
+
+
+def test_channels_take_turns_and_one_that_is_full_keeps_no_other_waiting() -> None:
+    mail, push = ("deliver.email", True), ("deliver.push", True)
+    slices = slices_of(mail, mail, mail, push, push)
+    opened = {"email": 1_249, "push": 0}
+    taken = [slices.take(opened.__getitem__) for _ in range(3)]
+    opened["email"] = 1_250
+    taken += [slices.take(opened.__getitem__) for _ in range(2)]
+    assert [each and each.record.offset for each in taken] == [0, 3, 1, 4, None]

@@ -343,9 +343,9 @@ def test_a_lane_has_room_until_its_bound_is_open(lane_of: OneLane) -> None:
     with lane_of.started() as lane:
         lane_of.epoch(lane)
         for number in range(4):
-            assert (lane.open, lane.has_room(4)) == (number, True)
+            assert (lane.open, lane_of.topic in lane.full(4)) == (number, False)
             lane_of.accept(lane, 1)
-        assert (lane.open, lane.has_room(4)) == (4, False)
+        assert (lane.open, lane_of.topic in lane.full(4)) == (4, True)
 
 
 def test_what_a_restart_reads_of_attempts_begins_behind_what_is_closed(lane_of: OneLane) -> None:
