@@ -143,6 +143,11 @@ DELIVERY_SEND_SECONDS = Histogram(
     ["provider"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+ADDRESS_ANSWERS = Counter(
+    "carillon_address_answers_total",
+    "Messages that were taken, or whose address was called gone, by when that was registered: day (ago), week, older",
+    ["channel", "registered", "result"],
+)
 VERDICTS = Counter(
     "carillon_verdicts_total",
     "Providers' word that an address is gone, by result: believed, or withheld: too many in an hour to be true",
