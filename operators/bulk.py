@@ -23,7 +23,7 @@ from state.decide.held import HeldBatch, HeldMembers, Wait
 from state.model.event import Event
 from state.model.registry import TypeProfile
 
-RowNumbers = npt.NDArray[np.int32]
+RowNumbers = npt.NDArray[np.intp]
 Codes = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
 Times = npt.NDArray[np.int64]
@@ -154,7 +154,7 @@ def decide_slice(
 def release_slice(state: GroupState, columns: PreferenceColumns, batch: HeldBatch) -> tuple[Slice, RowNumbers]:
     """The same where a hold ends: A, D and E again for whoever is in the batch, which the caller ends."""
     wait, members = batch.wait, batch.members()
-    now, rows = wait.due, members.rows
+    now, rows = wait.due, members.rows.astype(np.intp)
     scope = _scope(state, columns, wait.event, now, is_new=False)
     waited_ms = wait.waited_ms + (now - wait.since if wait.own_wait else 0)
     final = event_outcome(state, wait.event, scope.profile, now, waited_ms)
@@ -203,7 +203,8 @@ def _hold(state: GroupState, decided: Slice, own_wait: Flags, joined_at: int) ->
             decided.event, decided.place, int(decided.until[part[0]]), bool(own_wait[part[0]]), joined_at,
             decided.waited_ms, decided.now, decided.follower_age_ms,
         )  # fmt: skip
-        members = HeldMembers(decided.rows[part], in_row[decided.ending[part]], decided.hour[part], decided.day[part])
+        rows = decided.rows[part].astype(np.int32)
+        members = HeldMembers(rows, in_row[decided.ending[part]], decided.hour[part], decided.day[part])
         state.pending.hold_together(HeldBatch(wait, members))
 
 

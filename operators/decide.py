@@ -7,10 +7,9 @@ A pure function of (state, record, place): the clock is the record's stamp, and 
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
 from operators.aggregate import arrive, end_all, group_key, time_comes
-from operators.bulk import Slice, decide_slice, decides_in_bulk, release_slice
+from operators.bulk import RowNumbers, Slice, decide_slice, decides_in_bulk, release_slice
 from operators.columns import columns_of
 from operators.context import OutcomeWriter
 from operators.emit import no_channel
@@ -23,6 +22,7 @@ from operators.templates import row_language
 from operators.waiting_mail import MAIL_KINDS, mail_comes
 from state.decide.group import GroupState
 from state.decide.held import HeldBatch
+from state.decide.packed_values import AnyRows
 from state.decide.pending import BATCH, GivenUp, Item, PendingGroup
 from state.model.delivery import Endpoint
 from state.model.event import Event
@@ -184,7 +184,7 @@ def apply_setting(state: GroupState, record: Work) -> None:
             state.users.serve(record.served)
 
 
-def decide_event(writer: OutcomeWriter, event: Event, rows: npt.NDArray[np.int32] | list[int]) -> None:
+def decide_event(writer: OutcomeWriter, event: Event, rows: AnyRows | list[int]) -> None:
     """Every recipient's decision, one by one."""
     state, now = writer.state, writer.state.now
     state.totals.resolved += len(rows)
@@ -195,16 +195,14 @@ def decide_event(writer: OutcomeWriter, event: Event, rows: npt.NDArray[np.int32
     profile = state.registry.profile(event.type)
     final = event_outcome(state, event, profile, now, 0)
     if decides_in_bulk(state, event, profile, len(rows)):
-        rows = _decide_bulk(writer, event, np.asarray(rows, np.int32), final)
+        rows = _decide_bulk(writer, event, np.asarray(rows, np.intp), final)
     age = 0 if event.fan_out_type == "FOLLOWERS" else None
     for row in map(int, rows):
         item = Item(event, state.place, now, inbox=False, follower_age_ms=age)
         decide_one(writer, row, item, final or user_outcome(state, row, event, profile), now)
 
 
-def _decide_bulk(
-    writer: OutcomeWriter, event: Event, rows: npt.NDArray[np.int32], final: FinalOutcome | None
-) -> npt.NDArray[np.int32]:
+def _decide_bulk(writer: OutcomeWriter, event: Event, rows: RowNumbers, final: FinalOutcome | None) -> RowNumbers:
     """Decide most of the rows at once; returns those that must be decided one by one."""
     state = writer.state
     decided, left = decide_slice(state, columns_of(state.users.preferences), event, rows, state.now, final)

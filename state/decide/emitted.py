@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from state.decide.packed_texts import grown
+from state.decide.packed_values import AnyRows
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
@@ -92,7 +93,7 @@ class EmissionLog:
         self.hour[row] += 1
         self.day[row] += 1
 
-    def add_rows(self, rows: npt.NDArray[np.int32], now: int) -> None:
+    def add_rows(self, rows: AnyRows, now: int) -> None:
         """Count one emission for each of the rows, which are distinct."""
         if len(rows):
             self._begin(len(rows), now)
@@ -125,7 +126,7 @@ class EmissionLog:
         """From where to search: most that are asked for are among the latest."""
         return max(self._start, self._end - _LOOK_BACK), self._start
 
-    def nth_latest_of(self, rows: npt.NDArray[np.int32], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def nth_latest_of(self, rows: AnyRows, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """`nth_latest` of each of distinct rows with its count."""
         wanted = np.zeros(len(self.hour), np.bool_)
         wanted[rows] = True
@@ -148,7 +149,10 @@ class EmissionLog:
     def since(self, entry: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
         """(times, rows) of the entries from number `entry` on, for storing."""
         start = max(self._start, entry - self._base)
-        return self._times_at(np.arange(start, self._end)), self._rows[start : self._end].copy()
+        first = max(int(np.searchsorted(self._run_firsts[: self._runs], start + self._base, side="right")) - 1, 0)
+        ends = np.append(self._run_firsts[first + 1 : self._runs], self._base + self._end) - self._base
+        times = np.repeat(self._run_times[first : first + len(ends)], np.diff(ends, prepend=start))
+        return times, self._rows[start : self._end].copy()
 
     def restore(self, first_entry: int, times: npt.NDArray[np.int64], rows: npt.NDArray[np.int32]) -> None:
         """Take over stored entries in order, into an empty log."""

@@ -10,6 +10,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import pyarrow as pa
 
+AnyRows = npt.NDArray[np.integer[Any]]
+"""Numbers of rows; those of the type `numpy.intp` index in half the time."""
 _LENGTH = 4
 _KEPT_WASTE = 1 << 16
 """So many bytes are not worth a pass over all rows."""
@@ -35,7 +37,7 @@ class PackedValues:
         begin = start + _LENGTH
         return bytes(self._bytes[begin : begin + int.from_bytes(self._bytes[start:begin], "little")])
 
-    def column(self, rows: npt.NDArray[np.int32]) -> "pa.Array[Any]":
+    def column(self, rows: AnyRows) -> "pa.Array[Any]":
         """The values of rows as Arrow binary."""
         import pyarrow as pa  # heavy, and needed by large fan-outs alone
 
@@ -90,5 +92,5 @@ class PackedValues:
         self._bytes, self._starts, self._waste = kept._bytes, kept._starts, 0
 
     def items(self) -> Iterator[tuple[int, bytes]]:
-        """Rows that have one, ascending; none may change meanwhile."""
+        """AnyRows that have one, ascending; none may change meanwhile."""
         return ((row, self._value(start)) for row, start in enumerate(self._starts) if start)

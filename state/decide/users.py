@@ -15,7 +15,7 @@ import numpy.typing as npt
 import orjson
 
 from state.decide.packed_texts import PackedTexts, TextStretch, grown
-from state.decide.packed_values import PackedValues
+from state.decide.packed_values import AnyRows, PackedValues
 from state.decide.preferences import EMPTY, PreferenceTable
 from state.model.addresses import CHANNEL_BIT, Served, canonical
 from state.model.delivery import DeviceAddress, Endpoint, addresses_of
@@ -258,7 +258,7 @@ class UserTable:
         packed = (self._derived if self.reached[row] == _DERIVED else self.endpoints).get(row)
         return () if packed is None else addresses_of(_unpack(packed), channel)
 
-    def reached_of(self, rows: npt.NDArray[np.int32]) -> "pa.Array[Any]":
+    def reached_of(self, rows: AnyRows) -> "pa.Array[Any]":
         """Where users are reached on any channel: of each, MessagePack of a list of endpoints."""
         self._know_reached(rows)
         derived = self.reached[rows] == _DERIVED
@@ -279,17 +279,17 @@ class UserTable:
         """What `as_stored` gave; of others it is looked up when it is needed."""
         self.reached[part] = np.where(as_stored, _AS_STORED, _NOT_JUDGED)
 
-    def _know_reached(self, rows: npt.NDArray[np.int32]) -> None:
+    def _know_reached(self, rows: AnyRows) -> None:
         """Of rows as they were loaded."""
         for row in rows[self.reached[rows] == _NOT_JUDGED].tolist():
             self._note_reached(row, self.endpoints.get(row) or _NONE)
 
-    def _endpoints_of_all(self, rows: npt.NDArray[np.int32]) -> list[list[Endpoint]]:
+    def _endpoints_of_all(self, rows: AnyRows) -> list[list[Endpoint]]:
         values = self.endpoints.column(rows).buffers()[2]
         array = b"\xdd" + len(rows).to_bytes(4, "big")  # the head of a MessagePack array: all are read in one call
         return _unpack_many(array + (b"" if values is None else values))
 
-    def dormant(self, rows: npt.NDArray[np.int32], now_ms: int) -> npt.NDArray[np.bool_]:
+    def dormant(self, rows: AnyRows, now_ms: int) -> npt.NDArray[np.bool_]:
         """Who has active phones, all of them registered longer than DORMANT_AFTER_MS ago."""
         latest = [
             max([each.registered_at for each in endpoints if each.channel == "push" and each.active], default=now_ms)
@@ -297,7 +297,7 @@ class UserTable:
         ]
         return np.array(latest, np.int64) < now_ms - DORMANT_AFTER_MS
 
-    def deliveries(self, rows: npt.NDArray[np.int32], channels: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    def deliveries(self, rows: AnyRows, channels: tuple[str, ...]) -> npt.NDArray[np.int64]:
         """Number of addresses that channels which can reach each of the rows come to: every push device, else one."""
         others = np.full(len(rows), sum(channel != "push" for channel in channels), np.int64)
         return others + self.push_devices[rows] if "push" in channels else others

@@ -20,6 +20,8 @@ _PLAIN = pa.ipc.IpcWriteOptions(use_threads=False)  # without any each stream lo
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
 _COMPRESSED_FROM = 2_500
 """Rows. Above, the bytes that are saved take longer to be stored; below, each column costs more than it saves."""
+_SMALL = 4
+"""Times as large as there are numbers: up to there a table of all is shorter work than sorting them."""
 _encoder = msgspec.json.Encoder()
 _INTEGER_TYPES = {np.dtype(name): pa.from_numpy_dtype(np.dtype(name)) for name in np.typecodes["AllInteger"]}
 _UNSIGNED = [(1 << np.dtype(kind).itemsize * 8, np.dtype(kind)) for kind in (np.uint8, np.uint16, np.uint32)]
@@ -94,6 +96,16 @@ def _narrowest(lowest: int, highest: int) -> np.dtype[Any]:
             if highest < above:
                 return kind
     return np.result_type(np.min_scalar_type(lowest), np.min_scalar_type(highest))
+
+
+def distinct_numbers(numbers: npt.NDArray[np.int32]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The different numbers, ascending, and of each the place there; none is negative. As `numpy.unique` has them,
+    which sorts: twenty times as long where the numbers are small.
+    """
+    if int(numbers.max(initial=0)) > _SMALL * len(numbers):
+        return np.unique(numbers, return_inverse=True)
+    present = np.bincount(numbers) > 0
+    return np.flatnonzero(present), (np.cumsum(present) - 1).take(numbers)
 
 
 def same(value: object, rows: int, kind: Any = TEXT) -> Column:

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow
 
-from operators.bulk import Ending, Slice
+from operators.bulk import Ending, RowNumbers, Slice
 from operators.route import ChannelRoute
 from operators.templates import row_language
 from state.decide.group import GroupState
 from state.decide.users import UserTable
-from state.model.arrow import TEXT, Column, batch_bytes, coded, flags, integers, tag_column
+from state.model.arrow import TEXT, Column, batch_bytes, coded, distinct_numbers, flags, integers, tag_column
 from state.model.delivery import EMISSION_SLICE
 from state.model.event import Event
 from state.model.inbox import INBOX_SLICE, InboxOperation
@@ -121,7 +121,7 @@ def _addresses(users: UserTable, decided: Slice) -> npt.NDArray[np.int64]:
     return counts
 
 
-def _inbox(state: GroupState, decided: Slice, rows: npt.NDArray[np.int32], users: Column) -> bytes:
+def _inbox(state: GroupState, decided: Slice, rows: RowNumbers, users: Column) -> bytes:
     event, languages = decided.event, _languages(state, rows)
     alike = len(set(languages)) == 1
     operation = InboxOperation(
@@ -133,7 +133,7 @@ def _inbox(state: GroupState, decided: Slice, rows: npt.NDArray[np.int32], users
     return batch_bytes(columns if alike else columns | {"language": _language_column(languages)}, operation)
 
 
-def _languages(state: GroupState, rows: npt.NDArray[np.int32]) -> list[str | None]:
+def _languages(state: GroupState, rows: RowNumbers) -> list[str | None]:
     """Of each recipient, or of all if they have the same."""
     profiles = state.users.profiles
     if not profiles:
@@ -152,7 +152,7 @@ def _json(value: object) -> str | None:
 
 
 def _deliveries(
-    state: GroupState, decided: Slice, route: ChannelRoute, rows: npt.NDArray[np.int32], own: dict[str, Column]
+    state: GroupState, decided: Slice, route: ChannelRoute, rows: RowNumbers, own: dict[str, Column]
 ) -> list[SliceRecord]:
     common = {**_common_delivery(state, decided), "rest": route.rest}
     columns = own | {"endpoints": state.users.reached_of(rows)}
@@ -187,7 +187,7 @@ def _common_delivery(state: GroupState, decided: Slice) -> Mapping[str, object]:
     }
 
 
-def _own_delivery(state: GroupState, event: Event, rows: npt.NDArray[np.int32], users: Column) -> dict[str, Column]:
+def _own_delivery(state: GroupState, event: Event, rows: RowNumbers, users: Column) -> dict[str, Column]:
     columns = {"tag": tag_column(state.users.tag[rows]), "user": users}
     profiles = state.users.profiles
     if profiles:
@@ -197,9 +197,9 @@ def _own_delivery(state: GroupState, event: Event, rows: npt.NDArray[np.int32], 
     return columns if event.priority == "P0" else columns | _quiet_hours(state, rows)
 
 
-def _quiet_hours(state: GroupState, rows: npt.NDArray[np.int32]) -> dict[str, Column]:
+def _quiet_hours(state: GroupState, rows: RowNumbers) -> dict[str, Column]:
     """Where somebody has them: few documents differ in them, so each is written once."""
-    numbers, places = np.unique(state.users.preference[rows], return_inverse=True)
+    numbers, places = distinct_numbers(state.users.preference[rows])
     quiet = [state.users.preferences.compiled[number].quiet for number in numbers.tolist()]
     if not any(quiet):
         return {}

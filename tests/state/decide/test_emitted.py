@@ -91,6 +91,8 @@ def test_numbers_of_entries_stay_when_old_ones_go() -> None:
     times, rows = log.since(log.next_entry - 4)
     last = (24 * 40 - 1) * HOUR_MS
     assert (times.tolist(), rows.tolist()) == ([last - HOUR_MS, last, last, last], [2, 0, 1, 2])
+    assert [len(found) for found in log.since(log.next_entry)] == [0, 0]
+    assert [len(found) for found in EmissionLog().since(0)] == [0, 0]
 
 
 def test_memory_is_that_of_a_day() -> None:
