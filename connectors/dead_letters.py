@@ -117,7 +117,7 @@ class DeadLetters:
             fresh = {each.letter.id: each for each in reversed(some) if each.letter.id not in before}
             decided.read_on()
             closed = [each for name, each in fresh.items() if name in decided]
-            filed = () if undecided else with_actions(self._log, closed, starts)
+            filed = () if undecided else with_actions(self._log, closed, *decided.where(closed))
             untouched = (each for name, each in fresh.items() if name not in decided)
             yield from sorted([*filed, *untouched], key=_by_time)
             before = fresh
@@ -214,22 +214,37 @@ class DeadLetters:
 
 
 class _Closed:
-    """The letters about which something was decided, by a hash of each id."""
+    """The letters about which something was decided, by a hash of each id, and where that stands."""
 
     def __init__(self, log: Log, starts: Mapping[int, int]) -> None:
-        self._log, self._hashes = log, set[int]()
+        self._log = log
+        self._first, self._last = dict[int, int](), dict[int, int]()
+        """Offsets; the last one of those about which more than one thing was decided."""
         self._next = {(TOPIC, number): start for number, start in starts.items()}
 
     def read_on(self) -> None:
         """Take what was decided since the last call."""
         ends = self._log.end_offsets(list(self._next))
         for records in stored_batches(self._log, self._next, ends, deadline=_WAIT):
-            actions = (_action(each) for each in records if ("schema", ACTION_SCHEMA) in each.headers)
-            self._hashes.update(_short(action.id) for action in actions if action is not None)
+            for record in records:
+                if ("schema", ACTION_SCHEMA) in record.headers and (action := _action(record)) is not None:
+                    name = _short(action.id)
+                    if self._first.setdefault(name, record.offset) != record.offset:
+                        self._last[name] = record.offset
         self._next = ends
 
     def __contains__(self, name: str) -> bool:
-        return _short(name) in self._hashes
+        return _short(name) in self._first
+
+    def where(self, letters: Sequence[FiledLetter]) -> tuple[dict[int, int], dict[int, int]]:
+        """By partition, from which to which offset there is everything that was decided about these letters."""
+        starts, ends = dict[int, int](), dict[int, int]()
+        for each in letters:
+            name, number = _short(each.letter.id), each.partition
+            first = self._first[name]
+            starts[number] = min(first, starts.get(number, first))
+            ends[number] = max(self._last.get(name, first) + 1, ends.get(number, 0))
+        return starts, ends
 
 
 def _short(name: str) -> int:
@@ -238,19 +253,20 @@ def _short(name: str) -> int:
 
 def with_actions(
     log: Log, letters: Sequence[FiledLetter], starts: Mapping[int, int] | None = None,
-    within: timedelta | None = None,
+    ends: Mapping[int, int] | None = None, within: timedelta | None = None,
 ) -> list[FiledLetter]:  # fmt: skip
     """The letters with what was decided about each: it may be anywhere in its partition, also before it, where a crash
     had it written again. So all actions are looked at, by their headers: a microsecond a record.
 
-    :param starts: by partition, where they may begin; the beginning by default.
+    :param starts: by partition, where they may begin; the beginning by default. Likewise `ends`.
     :raises LogError: the log cannot be read, or not `within` that time.
     """
     actions: dict[str, list[DeadAction]] = {each.letter.id: [] for each in letters}
     places = [(TOPIC, number) for number in {each.partition for each in letters}]
     given = {place: log.begin_offset(*place) if starts is None else starts[place[1]] for place in places}
     give_up = None if within is None else time.monotonic() + within.total_seconds()
-    for records in stored_batches(log, given, deadline=_WAIT):
+    until = None if ends is None else {place: ends[place[1]] for place in places}
+    for records in stored_batches(log, given, until, deadline=_WAIT):
         for record in records:
             if ("schema", ACTION_SCHEMA) in record.headers and (found := _action(record)) and found.id in actions:
                 actions[found.id].append(found)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.log_harness import Harness
@@ -13,9 +14,10 @@ from helpers.log_harness import Harness
 from connectors.archive.forms import RAW, raw_table
 from connectors.archive.parquet import ArchiveWriter
 from connectors.dead_letters import TOPIC, DeadLetters
-from connectors.log.interface import Log, NewRecord, Record, TopicSpec
+from connectors.log.interface import Log, NewRecord, Reader, Record, TopicSpec
 from flows.steps.dead_letters import dead_action, dead_letter
 from state.model.dead_letter import DeadAction
+from state.model.envelope import TopicPartition
 
 
 @pytest.fixture(params=["embedded", "kafka"])
@@ -118,3 +120,31 @@ def test_thousands_are_read_in_parts_and_come_once_each_in_the_order_of_their_ti
         log.append([dead_action(DeadAction(later, "discarded", 30), 1)] if each.letter.at == 0 else [])
     assert seen == [0, 1, 2, 4, 5, 6, 7, 8, 9, 10], "what was decided while it was read is not open any more"
     assert [*letters.each(lambda _: True, since_ms=time.time_ns() // 1_000_000 + 60_000)] == []
+
+
+class _WhereReadersBegin:
+    """A log that notes it."""
+
+    def __init__(self, log: Log) -> None:
+        self._log, self.begins = log, list[int]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def reader(self, start: Mapping[TopicPartition, int]) -> Reader:
+        self.begins += start.values()
+        return self._log.reader(start)
+
+
+def test_a_list_of_all_reads_what_was_decided_once_however_many_letters_there_are(log: Log) -> None:
+    sources = [_record(log, "work", b"7") for _ in range(40)]
+    log.append([_letter(record, at) for at, record in enumerate(sources)])
+    names = [f"decide/work/1/{record.offset}/7" for record in sources]
+    log.append([dead_action(DeadAction(name, "retried", 50), 1) for name in names])
+    log.append([dead_action(DeadAction(names[3], "discarded", 60), 1)])
+    noted: Any = _WhereReadersBegin(log)
+    found = [*DeadLetters(noted, None, at_once=4).each(lambda _: True)]
+    assert [each.letter.at for each in found] == [*range(40)]
+    assert [len(each.actions) for each in found] == [2 if at == 3 else 1 for at in range(40)]
+    first = log.begin_offset(TOPIC, 1)
+    assert noted.begins.count(first) <= 2, "once for letters, and once for what was decided"
