@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -268,7 +268,8 @@ def _check_sandbox(settings: Settings, name: str) -> Iterator[Finding]:
         yield Finding(what, True, "no credential: the sandbox serves it while carillon up runs")
         return
     try:
-        yield asyncio.run(_try_provider(what, providers_in_force(settings)[name]))
+        found = asyncio.run(_try_provider(what, providers_in_force(settings)[name]))
+        yield replace(found, detail="no credential: a simulator answers, and nobody is reached") if found.ok else found
     except CarillonError as error:
         yield Finding(what, False, str(error))
 

@@ -197,4 +197,4 @@ def _account(response: Response) -> CheckResult:
         return CheckResult(False, "the account may not send")
     if body.get("ProductionAccessEnabled") is not True:
         return CheckResult(True, "the account is in SES's sandbox: it reaches verified recipients only")
-    return CheckResult(True, "status 200")
+    return CheckResult(True, "the key is accepted and the account may send; no mail was sent")

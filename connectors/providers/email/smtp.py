@@ -137,7 +137,10 @@ class SmtpChannel:
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             return CheckResult(False, f"{type(error).__name__}: {error}"[:200])
         self._give_back(_exchange(opened))
-        return CheckResult(answer.code < 300, f"code {answer.code}")
+        if answer.code >= 300:
+            return CheckResult(False, f"the relay refuses NOOP: code {answer.code}")
+        signed_in = " and signed in" if self.options.username else ""
+        return CheckResult(True, f"connected{signed_in}; no mail was sent")
 
     async def send(self, delivery: Delivery) -> Result:
         """One message on a connection of its own for the time."""

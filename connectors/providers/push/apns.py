@@ -166,6 +166,15 @@ def _refusal(response: Response) -> _Refusal:
     )
 
 
+def credential_verdict(response: Response) -> CheckResult:
+    """What the answer to a request without a device says of the credential: refused for that alone, it is good."""
+    reason = _refusal(response).reason
+    if reason in _OUR_FAULT | _TOKEN_BAD:
+        return CheckResult(True, f"key and topic are accepted; a request that names no device was refused ({reason})")
+    hint = "; look at the key, key_id, team_id and topic" if reason in _CREDENTIAL else ""
+    return CheckResult(False, f"{reason or f'status {response.status}'}{hint}")
+
+
 @dataclass(slots=True)
 class ApnsChannel:
     """See `connectors.providers.channel.Channel`."""
@@ -207,8 +216,7 @@ class ApnsChannel:
             response = await transport.request(Request("/3/device/", headers, b"{}"), self.options.timeout)
         except TransportError as error:
             return CheckResult(False, error.cause)
-        reason = _refusal(response).reason
-        return CheckResult(reason not in _CREDENTIAL, reason or f"status {response.status}")
+        return credential_verdict(response)
 
     async def send(self, delivery: Delivery) -> Result:
         """One request, and one more where APNs calls the provider token expired."""

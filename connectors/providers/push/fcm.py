@@ -227,7 +227,9 @@ class FcmChannel:
             return CheckResult(False, "no answer within the deadline")
         except (TransportError, AccessTokenError) as error:
             return CheckResult(False, error.cause)
-        return CheckResult(response.status == 200, _body(response).error.status or f"status {response.status}")
+        if response.status == 200:
+            return CheckResult(True, "the service account is accepted; a message was tried that goes to nobody")
+        return CheckResult(False, f"the message tried was refused: {_body(response).error.status or response.status}")
 
     async def send(self, delivery: Delivery) -> Result:
         """One request, and one more with a new access token where FCM refuses the one it had."""

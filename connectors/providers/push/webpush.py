@@ -158,7 +158,9 @@ class WebPushChannel:
             response = await self._connected()[0].request(url, Request("/", {}, method="GET"), self.options.timeout)
         except TransportError as error:
             return CheckResult(False, error.cause)
-        return CheckResult(True, f"{origin} answers (status {response.status})")
+        return CheckResult(
+            True, f"{origin} answers (status {response.status}); the key is judged with the first message"
+        )
 
     async def send(self, delivery: Delivery) -> Result:
         """One request, if the subscription is at a host of the list: when it was registered, the list was another."""

@@ -160,7 +160,10 @@ class SmppChannel:
             answer = await session.request(ENQUIRE_LINK, b"", self.options.timeout)
         except (NoSession, SessionEnded, TimeoutError) as error:
             return CheckResult(False, str(error) or "no answer")
-        return CheckResult(answer.status == OK, f"status {answer.status:#x}")
+        ok = answer.status == OK
+        return CheckResult(
+            ok, "bound; nothing was sent" if ok else f"enquire_link is refused: status {answer.status:#x}"
+        )
 
     async def send(self, delivery: Delivery) -> Result:
         """All parts at once, as far as the window goes."""

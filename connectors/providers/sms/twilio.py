@@ -130,7 +130,10 @@ class TwilioChannel:
             response = await self._connected().request(request, self.options.timeout)
         except TransportError as error:
             return CheckResult(False, error.cause)
-        return CheckResult(response.status == 200, f"status {response.status}")
+        if response.status == 200:
+            return CheckResult(True, "the credential is accepted: it may read the account; nothing was sent")
+        hint = "; look at account_sid and auth_token" if response.status in (401, 403, 404) else ""
+        return CheckResult(False, f"the account cannot be read: status {response.status}{hint}")
 
     async def send(self, delivery: Delivery) -> Result:
         """One request."""

@@ -78,4 +78,4 @@ class ChatChannel(PostingChannel):
 
     async def check(self) -> CheckResult:
         """There is nobody to ask without a message."""
-        return CheckResult(True, "each address is asked with its first message")
+        return CheckResult(True, "there is no server to ask; each address is tried with its first message")

@@ -84,4 +84,5 @@ class WebhookChannel(PostingChannel):
 
     async def check(self) -> CheckResult:
         """There is nobody to ask: every receiver is somebody else's."""
-        return CheckResult(True, "signs by two secrets" if self.options.secret_before else "signs by one secret")
+        secrets = "two secrets" if self.options.secret_before else "one secret"
+        return CheckResult(True, f"messages are signed by {secrets}; there is no server to ask")

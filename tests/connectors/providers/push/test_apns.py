@@ -124,3 +124,22 @@ def test_every_payload_fits(body: str) -> None:
 @pytest.mark.parametrize(("address", "path"), [("tok1", "tok1"), ("a/b?c:d#e", "a%2Fb%3Fc%3Ad%23e"), ("..", "..")])
 def test_a_token_is_one_segment_of_the_path(address: str, path: str) -> None:
     assert apns.device_path(address) == f"/3/device/{path}"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "ok", "said"),
+    [
+        (400, "MissingDeviceToken", True, "key and topic are accepted"),
+        (403, "InvalidProviderToken", False, "InvalidProviderToken; look at the key, key_id"),
+        (400, "TopicDisallowed", False, "TopicDisallowed; look at"),
+        (503, "ServiceUnavailable", False, "ServiceUnavailable"),
+        (502, None, False, "status 502"),
+    ],
+)
+def test_a_check_is_fine_only_where_the_missing_device_is_all_that_is_wrong(
+    status: int, reason: str | None, ok: bool, said: str
+) -> None:
+    body = b"" if reason is None else json.dumps({"reason": reason}).encode()
+    found = apns.credential_verdict(Response(status, {}, body))
+    assert found.ok is ok
+    assert found.detail.startswith(said)
