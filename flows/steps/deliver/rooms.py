@@ -25,7 +25,8 @@ class OpenByChannel:
 
     def opened(self, tasks: Iterable[SendTask]) -> None:
         """These are open from now on."""
-        self._open.update(task.channel for task in tasks)
+        for task in tasks:
+            self._open[task.channel] += 1
 
     def ended(self, task: SendTask, spawned: int) -> None:
         """One is not any more, and fell back to `spawned` others."""

@@ -86,6 +86,8 @@ class DeliverStrategy:
 
     def full(self, open_max: int) -> Collection[str]:
         """What waits for the lane to have read on as far as it must does not count."""
+        if self.open < room_of("any but push", open_max):
+            return ()
         held = 0 if self.in_hand.catch_up else self._held
         return [
             topic
