@@ -97,6 +97,9 @@ GATEWAY_DOOR_REFUSED = Counter(
 DOORS_CLOSED = Counter(
     "carillon_doors_closed_total", "Senders closed by this process, for records that nothing can process"
 )
+PREFERENCE_FLOODS = Counter(
+    "carillon_preference_floods_total", "Addresses from which the preferences of 100 users were changed in one hour"
+)
 TOKENS_EXPIRED = Counter(
     "carillon_tokens_expired_total", "Push tokens that this gateway retired since no app had registered them for long"
 )

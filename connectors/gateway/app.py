@@ -51,6 +51,7 @@ from connectors.gateway.inbox_stream import InboxStreams
 from connectors.gateway.letters import Letters
 from connectors.gateway.link_calls import link_calls
 from connectors.gateway.link_limits import LinkLimits
+from connectors.gateway.many_users import ManyUsers
 from connectors.gateway.notifications import Posts
 from connectors.gateway.operating import OpsCalls, operating_calls
 from connectors.gateway.ops import Probes, Switches
@@ -85,6 +86,7 @@ from state.model.unsubscribe import LinkKeys
 
 _MONITORING, _ANYWHERE = frozenset(("/metrics", "/docs", "/openapi.json")), frozenset(("/healthz", "/readyz"))
 """What has a port of its own, if there is one, and what answers at both."""
+_CHANGES_PREFERENCES = ("putPreferences", "patchPreferences")
 _requests = cache(GATEWAY_REQUESTS.labels)
 _logger = structlog.get_logger(__name__)
 
@@ -99,7 +101,7 @@ class App:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._options, self._parts, self._router, self._streams = options, parts, Router(routes), streams
         self._tasks: list[asyncio.Task[None]] = []
-        self._addresses = _link_limits(parts)
+        self._addresses, self._many_users = _link_limits(parts), ManyUsers(parts.clock)
         self._authenticator, self._origins = parts.authenticator, Origins(options.allowed_origins)
         self._seconds = {route.operation: GATEWAY_REQUEST_SECONDS.labels(route.operation) for route in routes}
 
@@ -177,6 +179,8 @@ class App:
             if route.changes_as_user:
                 if self._options.serving.proxies:  # else all may come from one
                     self._addresses.take_address(request.client())
+                    if route.operation in _CHANGES_PREFERENCES:
+                        self._many_users.changes(request.client(), principal.name)
                 self._parts.user_limit.take(principal.name)
             request.principal = principal
         request.media_type = route.media_type(request.header(b"content-type"))

@@ -9,9 +9,12 @@ import pytest
 import uvicorn
 from helpers.callers import user_call
 from helpers.gateway import running
+from helpers.logs import captured_logs
 
+from connectors.gateway.many_users import MANY, ManyUsers
 from connectors.gateway.options import GatewayOptions, ServeOptions, UserTokens
 from connectors.gateway.serve import proxy_settings
+from connectors.metrics import PREFERENCE_FLOODS
 from flows.config.settings import load_settings
 from infra.services import free_port
 from state.model.errors import ConfigurationError
@@ -56,6 +59,33 @@ def test_an_address_changes_so_much_in_a_second_where_it_is_known(tmp_path: Path
         assert change("ann", "203.0.113.77") == 200
     with running(tmp_path, serving={"address_calls_per_s": 3}) as gateway:
         assert {change(f"user{number}", "203.0.113.1") for number in range(20)} == {200}, "all seem to come from one"
+
+
+def test_an_address_that_changes_the_preferences_of_many_users_is_flagged(tmp_path: Path) -> None:
+    """FAULTS S25."""
+    now = [3_600_000]
+    many = ManyUsers(lambda: now[0], many=3)
+    before = PREFERENCE_FLOODS._value.get()
+    with captured_logs() as logs:
+        for user in ("ann", "ann", "bob", "ann"):
+            many.changes("203.0.113.1", user)
+        many.changes("203.0.113.2", "cid")
+        now[0] += 3_600_000
+        many.changes("203.0.113.1", "cid")
+        assert logs == [], "it was three users in two hours"
+        for user in ("ann", "bob", "dan", "eve"):
+            many.changes("203.0.113.1", user)
+    assert [each["event"] for each in logs] == ["preferences_of_many_users"]
+    assert "203.0.113" not in str(logs)
+    assert PREFERENCE_FLOODS._value.get() == before + 1
+
+    with running(tmp_path, serving={"proxies": ["127.0.0.1"]}) as gateway:
+        for number in range(MANY):
+            sent = user_call(
+                gateway, "PATCH", "/v1/preferences", {"master": True}, user=f"u{number}", x_forwarded_for="203.0.113.7"
+            )
+            assert sent.status == 200
+        assert b"carillon_preference_floods_total 1.0" in gateway.get("/metrics", key="key-ops").body
 
 
 @pytest.mark.parametrize(
