@@ -44,6 +44,7 @@ from state.model.registry import Registry, registry_of
 from state.model.secret import Secret
 
 PREFIX = "CARILLON_"
+_DOTTED = ["kafka", "client_settings"]
 _NOT_SETTINGS = ("CARILLON_CONFIG", "CARILLON_KAFKA", "CARILLON_REDIS")
 """Names with the prefix that mean something else: the file to read, and the services that the test suite uses."""
 CONFIG_VARIABLE = "CARILLON_CONFIG"
@@ -375,6 +376,8 @@ def _environment_table(variables: Mapping[str, str]) -> dict[str, Any]:
         if not name.startswith(PREFIX) or name in _NOT_SETTINGS:
             continue
         *above, last = name.removeprefix(PREFIX).lower().split("__")
+        if above == _DOTTED:  # a shell passes on no name with a dot
+            last = last.replace("_", ".")
         inner = table
         for part in above:
             inner = inner.setdefault(part, {})
