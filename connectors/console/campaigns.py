@@ -22,6 +22,8 @@ NEW, EDIT, AUDIENCE, BAD_ROWS, SLOT, TEST = (
     f"{CAMPAIGNS}/{what}" for what in ("new", "edit", "audience", "bad-rows", "slot", "test")
 )
 _WORDS = ("title", "body")
+_REFUSED = (400, 409)
+"""Such a form comes back with what was typed; else nothing can be shown."""
 _VERBS = ("approve", "start", "throttle", "pause", "resume", "cancel", "advance")
 
 
@@ -34,24 +36,43 @@ class CampaignPages:
     async def campaigns(self, visit: Visit) -> ApiResponse:
         """All, or one with its report."""
         name = visit.query.get("name")
-        if name is None:
-            found = [campaign_shown(each) for each in await self._calls.found()]
-            types = self._calls.type_names()
-            return answer_page("campaigns.html", visit, campaigns=found, chosen=None, report=None, types=types)
+        return await (self._all(visit) if name is None else self._one(visit, name))
+
+    async def _all(self, visit: Visit, problem: ProblemError | None = None) -> ApiResponse:
+        """`problem`: why the form was refused; what was typed into it stays."""
+        found = [campaign_shown(each) for each in await self._calls.found()]
+        types = self._calls.type_names()
+        return _answer(visit, problem, campaigns=found, chosen=None, report=None, types=types, given=visit.form)
+
+    async def _one(self, visit: Visit, name: str, problem: ProblemError | None = None) -> ApiResponse:
         campaign = await self._calls.one(name)
         report = await self._calls.reported(campaign)
-        return answer_page("campaigns.html", visit, campaigns=(), chosen=campaign_shown(campaign), report=report)
+        given = campaign.text.payload if problem is None else visit.form
+        return _answer(visit, problem, campaigns=(), chosen=campaign_shown(campaign), report=report, given=given)
 
     async def create(self, visit: Visit) -> ApiResponse:
         """A new one, of what a form says."""
-        name, kind = visit.form.get("name", "").strip(), visit.form.get("type", "")
+        name, kind = visit.form.get("name", "").strip(), visit.form.get("type", "").strip()
         content = {"name": name, "type": kind, "payload": _words(visit.form)}
-        made = await self._calls.make(visit.session.person, content)
+        try:
+            made = await self._calls.make(visit.session.person, content)
+        except ProblemError as problem:
+            if problem.status not in _REFUSED:
+                raise
+            return await self._all(visit, problem)
         return redirect(link(CAMPAIGNS, name=made.name))
 
     async def edit(self, visit: Visit) -> ApiResponse:
         """Other words; whatever else it says stays."""
         name = visit.form.get("name", "")
+        try:
+            return await self._edited(visit, name)
+        except ProblemError as problem:
+            if problem.status not in _REFUSED:
+                raise
+            return await self._one(visit, name, problem)
+
+    async def _edited(self, visit: Visit, name: str) -> ApiResponse:
         text = (await self._calls.one(name)).text
         others = {field: value for field, value in text.payload.items() if field not in _WORDS}
         content = {"type": text.type, "payload": others | _words(visit.form), "slot": text.slot}
@@ -99,6 +120,12 @@ class CampaignPages:
         content = {"type": text.type, "payload": text.payload, "slot": wanted}
         await self._calls.change(visit.session.person, name, content, _revision(visit))
         return redirect(link(CAMPAIGNS, name=name))
+
+
+def _answer(visit: Visit, problem: ProblemError | None, **values: Any) -> ApiResponse:
+    status, told = (200, None) if problem is None else (problem.status, problem.document())
+    errors = {error.path.rpartition(".")[2]: error for error in (() if problem is None else problem.errors)}
+    return answer_page("campaigns.html", visit, status=status, problem=told, errors=errors, **values)
 
 
 def _revision(visit: Visit) -> int:

@@ -249,11 +249,11 @@ class CampaignCalls:
 
     def _text(self, body: dict[str, Any]) -> CampaignText:
         """:raises ProblemError: 400: no event of it would be accepted."""
-        self._event(body)
         if not self._is_marketing(body["type"]):
             raise invalid(
                 [FieldError("type", "is no type of marketing", "name one of class P2 and category marketing")]
             )
+        self._event(body)
         return CampaignText(body["type"], body.get("payload") or {}, bool(body.get("slot")))
 
     def _event(self, body: dict[str, Any]) -> Event:

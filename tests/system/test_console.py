@@ -176,9 +176,14 @@ def test_a_marketer_prepares_a_campaign_another_lets_it_go_and_it_arrives(
     preparing.get_by_role("link", name="Campaigns").click()
     assert serious_faults(preparing) == []
     preparing.get_by_label("Name").fill("summer")
-    preparing.get_by_label("Type").fill("newsletter")
+    preparing.get_by_label("Type").fill("like")
     preparing.get_by_label("Title").fill("Summer sale")
     preparing.get_by_label("Text", exact=True).fill("All is cheaper.")
+    preparing.get_by_role("button", name="Prepare").click()
+    expect(preparing.get_by_text("is no type of marketing").first).to_be_visible()
+    expect(preparing.get_by_label("Title")).to_have_value("Summer sale")
+    assert serious_faults(preparing) == []
+    preparing.get_by_label("Type").fill("newsletter")
     preparing.get_by_role("button", name="Prepare").click()
     expect(preparing.get_by_role("heading", name="Campaign summer")).to_be_visible()
     file = tmp_path / "people.csv"

@@ -55,14 +55,13 @@ def test_one_person_prepares_and_another_lets_it_go(told: Gateway) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", ["approve", "start", "pause", "resume", "advance", "cancel"])
-def test_who_does_not_say_why_does_nothing(told: Gateway, verb: str) -> None:
-    if told.get("/v1/campaigns/silent", key="key-marketing").status == 404:
-        prepare(told, "silent")
+def test_who_does_not_say_why_does_nothing(told: Gateway) -> None:
+    page = prepare(told, "silent")
     before, bob = state(told, "silent"), signed_in(told, "admin")
-    form = {"name": "silent", "act": verb, "revision": str(before[2]), "value": "", "reason": " "}
-    seen = bob.submit(f"{PAGE}?name=silent", PAGE, form)
-    assert (seen.status, "reason is missing" in seen.words) == (400, True)
+    for verb in ("approve", "start", "pause", "resume", "advance", "cancel"):
+        form = {"name": "silent", "act": verb, "revision": str(before[2]), "value": "", "reason": " "}
+        seen = bob.submit(page, PAGE, form)
+        assert (seen.status, "reason is missing" in seen.words) == (400, True)
     assert state(told, "silent") == before
 
 
@@ -184,6 +183,30 @@ def test_a_form_prepares_it_and_another_names_its_recipients(told: Gateway) -> N
 def test_what_is_no_campaign_is_not_prepared(told: Gateway, name: str, kind: str) -> None:
     assert create(signed_in(told, "marketing"), name, kind) == 400
     assert told.get("/v1/campaigns/own2", key="key-marketing").status == 404
+
+
+def test_a_form_that_is_refused_keeps_what_was_typed_and_names_the_field(told: Gateway) -> None:
+    ann = signed_in(told, "marketing")
+    form = {"name": "kept", "type": "otp", "title": 'A "sale"', "body": "All is <cheaper>."}
+    seen = ann.submit(PAGE, f"{PAGE}/new", form)
+    assert (seen.status, 'id="wrong-type"' in seen.text) == (400, True)
+    assert "is no type of marketing" in seen.words
+    for value in ("kept", "otp", "A &#34;sale&#34;", "All is &lt;cheaper&gt;."):
+        assert f'value="{value}"' in seen.text
+    assert ann.submit(PAGE, f"{PAGE}/new", form | {"type": "newsletter"}).status == 303
+    again = ann.submit(PAGE, f"{PAGE}/new", form | {"type": "newsletter", "title": "Another"})
+    assert (again.status, 'value="Another"' in again.text) == (409, True)
+    assert "there is a campaign of this name" in again.words
+
+
+def test_words_that_come_late_are_not_lost(told: Gateway) -> None:
+    page, ann = prepare(told, "late"), signed_in(told, "marketing")
+    form = {"name": "late", "title": "Typed long", "body": "and carefully", "revision": "1"}
+    seen = ann.submit(page, f"{PAGE}/edit", form)
+    assert (seen.status, "somebody else changed the campaign" in seen.words) == (409, True)
+    assert 'value="Typed long"' in seen.text
+    assert "and carefully" in seen.text
+    assert f'name="revision" value="{state(told, "late")[2]}"' in seen.text, "to be sent again on what there is now"
 
 
 def test_a_form_has_it_go_in_stages(told: Gateway) -> None:

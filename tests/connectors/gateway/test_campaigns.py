@@ -50,8 +50,8 @@ def test_only_marketing_and_administrators_see_campaigns(told: Gateway) -> None:
     ("body", "path"),
     [
         ({"name": "Big Sale", **DRAFT}, "name"),
-        ({"name": "a", "type": "otp", "payload": {"code": "1"}}, "fan_out_type"),
-        ({"name": "a", "type": "like"}, "fan_out_type"),
+        ({"name": "a", "type": "otp", "payload": {"code": "1"}}, "type"),
+        ({"name": "a", "type": "like"}, "type"),
         ({"name": "a", "type": "nothing-of-this-name"}, "type"),
         ({"name": "a"}, "type"),
     ],
