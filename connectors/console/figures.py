@@ -34,8 +34,18 @@ class Counted(NamedTuple):
 
     name: str
     total: float
-    per_s: float | None
-    """Over the last minute; None: it is not known yet."""
+    lately: float
+    """Of these, in the last minute."""
+    over_s: float
+    """How much of that minute is known."""
+
+    def per_s(self, least: int) -> float | None:
+        """Over the last minute; None: it is not known yet, or of fewer than `least`: times the minute it would tell how
+        many. Above that it is of tens, as `total` is shown.
+        """
+        if self.over_s < 1 or self.lately < least:
+            return None
+        return (self.lately - self.lately % least if least else self.lately) / self.over_s
 
 
 class ProviderNow(NamedTuple):
@@ -177,13 +187,12 @@ class _Counting:
         """By these labels, over all processes."""
         totals, before = summed(self.samples, metric, labels), summed(self.earlier, metric, labels)
         return [
-            Counted(" ".join((*names, words)).strip(), total, self._rate(total - before.get(names, 0.0)))
+            Counted(
+                " ".join((*names, words)).strip(), total, max(0.0, total - before.get(names, 0.0)), self.now - self.then
+            )
             for names, total in sorted(totals.items())
             if total
         ]
-
-    def _rate(self, more: float) -> float | None:
-        return max(0.0, more) / (self.now - self.then) if self.now - self.then >= 1 else None
 
 
 def samples_of(text: str) -> Samples:
