@@ -95,7 +95,8 @@ class LogSource(FixedPartitionedSource[SourceBatch, None]):
         `mine(number)`: whether this process reads the partitions of that number; in a cluster exactly one process must
         say so, the one that holds their state.
         `has_room(number)`: whether records of that number may be read now; a drain is never held up.
-        `full(number)`: topics of which no record of that number is fetched now; what was fetched is handed out.
+        `full(number)`: topics of which no record of that number is fetched now, but for a drain; what was fetched is
+        handed out.
         `wait()`: how long a call may wait for a record; timers of the flow may be late by that much.
         `weigh(record)`: what the record counts for in a portion, in bytes. What a portion leads to is all made before
         any of it is written.
@@ -263,7 +264,8 @@ class _Worker:
 
     def _places(self, hungry: Collection[int]) -> list[tuple[str, int]] | None:
         """Where to fetch; None: everywhere."""
-        full = {(topic, number) for number in hungry for topic in self._told.full(number)}
+        numbers = () if self._told.drain() else hungry
+        full = {(topic, number) for number in numbers for topic in self._told.full(number)}
         if not full and len(hungry) == len(self._queues):
             return None
         return [place for place in self._starts if place[1] in hungry and place not in full]

@@ -5,9 +5,10 @@ that is slow, as mails do in a warm-up, keeps nothing of another channel waiting
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from flows.steps.sending.task import SendTask
+from state.model.topics import DELIVER
 
 _OTHERS_PART = 4
 
@@ -17,8 +18,18 @@ def room_of(channel: str, most: int) -> int:
     return most if channel == "push" else max(1, most // _OTHERS_PART)
 
 
+def full_topics(opened: Mapping[str, int], held: int, most: int) -> Collection[str]:
+    """Of which no more may be read, with so many open on each channel, and held for any. What falls back asks for no
+    room: all are full where as many are open as the rooms of all hold.
+    """
+    rooms = {channel: room_of(channel, most) for channel in DELIVER}
+    if sum(opened.values()) + held >= sum(rooms.values()):
+        return DELIVER.values()
+    return [DELIVER[channel] for channel, room in rooms.items() if opened[channel] + held >= room]
+
+
 class OpenByChannel:
-    """For one thread at a time."""
+    """One thread at a time changes it; others ask."""
 
     def __init__(self) -> None:
         self._open = Counter[str]()

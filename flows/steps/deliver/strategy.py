@@ -19,7 +19,7 @@ from connectors.metrics import DECIDED_TO_PROVIDER_SECONDS, DELIVERIES_OPEN
 from flows.steps.deliver.counts import DeliverCounts
 from flows.steps.deliver.marks import LaneMarks
 from flows.steps.deliver.redelivery import AttemptSearch, Held, Redeliveries, delivery_keys_of
-from flows.steps.deliver.rooms import OpenByChannel, room_of
+from flows.steps.deliver.rooms import OpenByChannel, full_topics, room_of
 from flows.steps.deliver.slices import OPEN_BELOW, WaitingSlice, WaitingSlices
 from flows.steps.deliver.withdrawals import Withdrawals
 from flows.steps.lanes.in_hand import InHand, OpenRecord
@@ -89,11 +89,8 @@ class DeliverStrategy:
         if self.open < room_of("any but push", open_max):
             return ()
         held = 0 if self.in_hand.catch_up else self._held
-        return [
-            topic
-            for channel, topic in DELIVER.items()
-            if self._open_on[channel] + self._slices.sizes[channel] + held >= room_of(channel, open_max)
-        ]
+        opened = {channel: self._open_on[channel] + self._slices.sizes[channel] for channel in DELIVER}
+        return full_topics(opened, held, open_max)
 
     @property
     def _held(self) -> int:

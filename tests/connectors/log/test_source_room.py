@@ -42,7 +42,11 @@ def asked() -> Asked:
 
 
 def source_of(
-    system: System, asked: Asked, partitions: Sequence[int] = (0, 1), backlog: Backlog | None = None
+    system: System,
+    asked: Asked,
+    partitions: Sequence[int] = (0, 1),
+    backlog: Backlog | None = None,
+    drain_within: timedelta = timedelta(),
 ) -> SourcePartition:
     """What a worker with these partitions is asked."""
     source = LogSource(
@@ -51,6 +55,7 @@ def source_of(
         start=lambda _topic, _partition: 0,
         budget=2_000,
         drain=lambda: asked.drain,
+        drain_within=drain_within,
         tick=timedelta(hours=1),
         has_room=lambda partition: asked.room and partition != asked.full,
         full=lambda partition: asked.topics if partition == 0 else (),
@@ -124,6 +129,18 @@ def test_a_topic_without_room_keeps_no_other_topic_from_being_read(system: Syste
         assert topics == [(0, "deliver.push"), (1, "deliver.email"), (1, "deliver.push")]
     asked.topics = ()
     assert [(each.partition, each.topic) for each in records_of(part)] == [(0, "deliver.email")] * 3
+    part.close()
+
+
+def test_a_drain_that_reads_to_the_end_reads_topics_without_room_too(system: System, asked: Asked) -> None:
+    asked.topics = ["deliver.email"]
+    part = source_of(system, asked, drain_within=timedelta(seconds=60))
+    system.feed([system.emission("u3", "email", [("d", token("a"))]), system.emission("u0", "email", [("d", "b")])])
+    assert [each.partition for each in records_of(part)] == [1]
+    asked.drain = True
+    assert [(each.partition, each.topic) for each in records_of(part)] == [(0, "deliver.email")]
+    with pytest.raises(StopIteration):
+        part.next_batch()
     part.close()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -10,8 +13,10 @@ from helpers.lanes_in_process import TOPICS, Provider, running_lanes
 from helpers.waiting import wait_for
 
 from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.interface import NewRecord
 from connectors.log.source import LogSource
 from connectors.providers.channel import Delivery, Rejected, Result, Sent
+from flows.steps.lanes.steps import Lanes
 from flows.steps.sending.queue import ProviderBounds
 from flows.steps.sending.rate import SendRate
 from state.model.addresses import ANY
@@ -25,46 +30,80 @@ async def refuses(_delivery: Delivery) -> Result:
     return Rejected("no such device")
 
 
-@pytest.mark.parametrize("by", ["mail", "falling back to mail"])
-def test_a_push_does_not_wait_behind_mails_that_wait_for_their_rate(system: System, by: str) -> None:
-    """Twenty pushes are the lane's room, five mails; forty mails come first, and one goes in a minute."""
-    push, first, mail = Provider(takes), Provider(refuses), Provider(takes)
-    bounds = {
-        ("push", ANY): [ProviderBounds(push, 50, SendRate("push", 1_000.0))],
-        ("push", "web"): [ProviderBounds(first, 50, SendRate("first", 1_000.0))],
-        ("email", ANY): [ProviderBounds(mail, 50, SendRate("mail", 1 / 60))],
-    }
-    if by == "mail":
-        slow = [system.emission("u1", "email", [("m", f"u{n}@example.org")]) for n in range(40)]
-    else:
-        rest = [{"channel": "email", "devices": [{"id": "m", "address": "u@example.org", "registered_at": 1}]}]
-        slow = [system.emission("u1", "push", [("w", token(n), "web")], rest=rest) for n in range(40)]
-    system.feed(slow)
-    partition = slow[0].partition
-    with running_lanes(system, channels={}, providers=bounds, open_max=20) as (lanes, _):
+class Reading:
+    """Of one lane: twenty pushes are its room, five mails of which one goes in a minute; a look takes five records."""
+
+    def __init__(self, system: System, lanes: Lanes, partition: int) -> None:
         source = LogSource(
             lambda: EmbeddedLog(system.directory, clock=now_ms), TOPICS["deliver"], start=lambda _topic, _number: 0,
             budget=5, has_room=lanes.has_room, full=lanes.full, wait=lambda: timedelta(milliseconds=5),
         )  # fmt: skip
-        lane, part = lanes.lane(partition), source.build_part("emissions", f"p{partition:03}", None)
+        self.lane, self._part = lanes.lane(partition), source.build_part("emissions", f"p{partition:03}", None)
 
-        def turn() -> None:
-            for records in part.next_batch():
-                assert isinstance(records, list)
-                lane.accept(records)
-            part.snapshot()  # the next five
-            lane.collect()
-            lane.epoch()
+    def turn(self) -> None:
+        for records in self._part.next_batch():
+            assert isinstance(records, list)
+            self.lane.accept(records)
+        self._part.snapshot()  # the next five
+        self.lane.collect()
+        self.lane.epoch()
 
+    def close(self) -> None:
+        self._part.close()
+
+
+@contextmanager
+def reading(system: System, partition: int, push: Provider, mail: Provider) -> Iterator[Reading]:
+    """Whoever has a browser is not reached there."""
+    bounds = {
+        ("push", ANY): [ProviderBounds(push, 50, SendRate("push", 1_000.0))],
+        ("push", "web"): [ProviderBounds(Provider(refuses), 50, SendRate("first", 1_000.0))],
+        ("email", ANY): [ProviderBounds(mail, 50, SendRate("mail", 1 / 60))],
+    }
+    with running_lanes(system, channels={}, providers=bounds, open_max=20) as (lanes, _):
+        of_lane = Reading(system, lanes, partition)
+        yield of_lane
+        of_lane.close()
+
+
+def falling_back(system: System, count: int) -> list[NewRecord]:
+    rest = [{"channel": "email", "devices": [{"id": "m", "address": "u@example.org", "registered_at": 1}]}]
+    return [system.emission("u1", "push", [("w", token(n), "web")], rest=rest) for n in range(count)]
+
+
+@pytest.mark.parametrize("by", ["mail", "falling back to mail"])
+def test_a_push_does_not_wait_behind_mails_that_wait_for_their_rate(system: System, by: str) -> None:
+    push, mail = Provider(takes), Provider(takes)
+    mails = [system.emission("u1", "email", [("m", f"u{n}@example.org")]) for n in range(30)]
+    slow = mails if by == "mail" else falling_back(system, 30)
+    system.feed(slow)
+    with reading(system, slow[0].partition, push, mail) as lane:
         for _ in range(40):
-            turn()
+            lane.turn()
         system.feed([system.emission("u1", "push", [("d", token("now"))])])
 
         def sent() -> bool:
-            turn()
+            lane.turn()
             return bool(push.keys)
 
         wait_for(sent, 10)
         assert len(mail.keys) <= 1
-        assert lane.open < 40 or by != "mail", "the bound for mails holds"
-        part.close()
+        assert lane.lane.open < 30 or by != "mail", "the bound for mails holds"
+
+
+def test_what_falls_back_to_a_slow_channel_is_bounded_too(system: System) -> None:
+    """By all rooms together, which are forty; and what was read in one look."""
+    slow, mail = falling_back(system, 60), Provider(takes)
+    system.feed(slow)
+    with reading(system, slow[0].partition, Provider(takes), mail) as lane:
+
+        def many() -> bool:
+            lane.turn()
+            return lane.lane.open >= 40
+
+        wait_for(many, 10)
+        for _ in range(20):
+            lane.turn()
+            time.sleep(0.01)
+        assert lane.lane.open <= 45
+        assert len(mail.keys) <= 1
