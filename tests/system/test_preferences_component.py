@@ -186,3 +186,7 @@ def test_a_page_that_was_opened_without_a_network_shows_the_settings_when_it_is_
     expect(hint).to_be_visible()
     expect(page.get_by_role("alert")).to_have_count(0)
     assert hint.evaluate("node => getComputedStyle(node).direction") == "ltr", "as its words are"
+    page.evaluate("() => { document.querySelector('carillon-preferences').lang = 'ar'; }")
+    box = page.get_by_role("checkbox", name="أرسل إليّ الإشعارات")
+    expect(box).to_be_visible()
+    assert box.evaluate("node => getComputedStyle(node).direction") == "rtl"

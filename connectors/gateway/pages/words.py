@@ -11,7 +11,8 @@ from importlib import resources
 from state.model.registry import TypeProfile
 from state.model.zones import offset_at
 
-LANGUAGES = ("en", "de", "fr")
+LANGUAGES = ("en", "de", "fr", "es", "pt", "it", "tr", "ru", "ar", "hi", "id", "zh", "ja", "ko")
+_FROM_THE_RIGHT = ("ar",)
 
 
 class PageWords:
@@ -22,6 +23,11 @@ class PageWords:
         text = (resources.files("connectors.gateway.pages") / f"{language}.toml").read_text(encoding="utf-8")
         self.language = language
         self._tables: Mapping[str, Mapping[str, str]] = tomllib.loads(text)
+
+    @property
+    def direction(self) -> str:
+        """In which it is written, as HTML names it."""
+        return "rtl" if self.language in _FROM_THE_RIGHT else "ltr"
 
     @property
     def texts(self) -> Mapping[str, str]:

@@ -25,6 +25,46 @@ const WORDS = {
     title: "Notifications", unread: "Non lues : {n}", isUnread: "Non lue", all: "Tout marquer comme lu",
     older: "Afficher les plus anciennes", none: "Rien pour le moment.", trouble: "Pas à jour. Nouvel essai…",
   },
+  es: {
+    title: "Notificaciones", unread: "No leídas: {n}", isUnread: "No leída", all: "Marcar todo como leído",
+    older: "Mostrar anteriores", none: "Todavía no hay nada.", trouble: "No está actualizado. Reintentando…",
+  },
+  pt: {
+    title: "Notificações", unread: "Não lidas: {n}", isUnread: "Não lida", all: "Marcar tudo como lido",
+    older: "Mostrar anteriores", none: "Ainda não há nada.", trouble: "Não está atualizado. A tentar de novo…",
+  },
+  it: {
+    title: "Notifiche", unread: "Non lette: {n}", isUnread: "Non letta", all: "Segna tutto come letto",
+    older: "Mostra precedenti", none: "Ancora nulla.", trouble: "Non aggiornato. Nuovo tentativo…",
+  },
+  tr: {
+    title: "Bildirimler", unread: "Okunmamış: {n}", isUnread: "Okunmamış", all: "Tümünü okundu say",
+    older: "Daha eskileri göster", none: "Henüz bir şey yok.", trouble: "Güncel değil. Yeniden deneniyor…",
+  },
+  ru: {
+    title: "Уведомления", unread: "Непрочитанных: {n}", isUnread: "Не прочитано", all: "Отметить всё прочитанным",
+    older: "Показать более ранние", none: "Пока ничего нет.", trouble: "Данные устарели. Повторяем попытку…",
+  },
+  hi: {
+    title: "सूचनाएँ", unread: "अपठित: {n}", isUnread: "अपठित", all: "सभी को पढ़ा हुआ चिह्नित करें",
+    older: "पुरानी दिखाएँ", none: "अभी कुछ नहीं है।", trouble: "अद्यतन नहीं। फिर कोशिश हो रही है…",
+  },
+  id: {
+    title: "Notifikasi", unread: "Belum dibaca: {n}", isUnread: "Belum dibaca", all: "Tandai semua sudah dibaca",
+    older: "Tampilkan yang lebih lama", none: "Belum ada apa-apa.", trouble: "Belum terbaru. Mencoba lagi…",
+  },
+  zh: {
+    title: "通知", unread: "{n} 条未读", isUnread: "未读", all: "全部标为已读",
+    older: "显示更早的", none: "暂无通知。", trouble: "内容不是最新的，正在重试…",
+  },
+  ja: {
+    title: "通知", unread: "未読 {n} 件", isUnread: "未読", all: "すべて既読にする",
+    older: "以前のものを表示", none: "まだ何もありません。", trouble: "最新ではありません。再試行中…",
+  },
+  ko: {
+    title: "알림", unread: "읽지 않음 {n}개", isUnread: "읽지 않음", all: "모두 읽음으로 표시",
+    older: "이전 알림 보기", none: "아직 알림이 없습니다.", trouble: "최신 상태가 아닙니다. 다시 시도하는 중…",
+  },
   ar: {
     title: "الإشعارات", unread: "غير مقروءة: {n}", isUnread: "غير مقروء", all: "تعليم الكل كمقروء",
     older: "عرض الأقدم", none: "لا توجد إشعارات.", trouble: "تعذّر التحديث، جارٍ إعادة المحاولة…",

@@ -257,7 +257,7 @@ export class CarillonPreferences extends HTMLElement {
     if (!this.#offer) return;
     for (const node of [this.#note, this.#root]) {
       node.lang = this.#offer.language;
-      node.dir = "ltr"; // as all languages of ours are, whatever the page's is
+      node.dir = this.#offer.language === "ar" ? "rtl" : "ltr"; // whatever the page's is
     }
     const named = Object.keys(this.#offer.categories).map((name) => this.#category(name));
     const [master, quiet, caps] = [this.#master(), this.#quiet(), this.#caps()];

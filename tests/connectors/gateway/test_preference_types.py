@@ -36,6 +36,7 @@ def test_it_speaks_the_language_that_is_asked_for(gateway: Gateway) -> None:
 
     assert likes(f"{PATH}?locale=de-AT", accept_language="fr") == ("de", "Gefällt mir")
     assert likes(PATH, accept_language="fr") == ("fr", "Mentions J'aime")
+    assert likes(f"{PATH}?locale=ar-EG") == ("ar", "الإعجابات")
     assert likes(f"{PATH}?locale=sv") == ("en", "Likes")
     assert gateway.get(PATH).status == 403
     assert user_call(gateway, "GET", f"{PATH}?x=1").status == 400

@@ -258,6 +258,8 @@ def test_the_host_and_the_user_make_links_and_nobody_else(gateway: Gateway) -> N
     assert begin + 90_000 <= made.json["ends_at"] <= now_ms() + 90_000
     page = opened(gateway, made.json["url"])
     assert (page.texts[0], page.fields["master"]) == ("Benachrichtigungen einstellen", [])
+    arabic = gateway.call("POST", f"/v1/users/{user}/preferences-link", {"locale": "ar-EG"})
+    assert b'<html lang="ar" dir="rtl">' in opened(gateway, arabic.json["url"]).reply.body
     assert gateway.call("POST", f"/v1/users/{user}/preferences-link").json["ends_at"] >= begin + 3_600_000
     own = user_call(gateway, "POST", "/v1/preferences/link", {}, user=user)
     assert begin + 900_000 <= own.json["ends_at"] <= now_ms() + 900_000

@@ -76,7 +76,7 @@ def test_the_page_has_a_button_and_neither_script_nor_anything_from_elsewhere(ga
     reply = gateway.call("GET", link("ann", "<b>", "x & y"), key=None, headers={"accept-language": "fr-CH, en;q=0.8"})
     text = reply.body.decode()
     assert reply.headers["content-type"] == "text/html; charset=utf-8"
-    assert '<html lang="fr">' in text
+    assert '<html lang="fr" dir="ltr">' in text
     assert '<form method="post">' in text
     assert '<input type="hidden" name="List-Unsubscribe" value="One-Click">' in text
     assert "&lt;b&gt;, X &amp; y" in text

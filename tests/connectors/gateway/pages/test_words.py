@@ -34,6 +34,14 @@ def test_each_default_type_and_category_has_words(language: str) -> None:
     assert registry.categories() <= TABLES[language]["categories"].keys()
 
 
+def test_there_is_a_language_for_every_table_and_its_direction() -> None:
+    tables = {file.name.removesuffix(".toml") for file in FILES.iterdir() if file.name.endswith(".toml")}
+    assert tables - {"examples"} == {*LANGUAGES}
+    assert [name for name in LANGUAGES if words_of(name).direction == "rtl"] == ["ar"]
+    component = resources.files("connectors.gateway").joinpath("web", "carillon-inbox.js").read_text("utf-8")
+    assert {*re.findall(r"^  ([a-z]{2}): \{$", component, re.MULTILINE)} == {*LANGUAGES}, "the bell speaks the same"
+
+
 def test_every_word_is_used() -> None:
     sources = [file.read_text(encoding="utf-8") for file in FILES.iterdir() if file.name.endswith((".html", ".py"))]
     sources += [
@@ -56,7 +64,14 @@ def test_the_configuration_names_a_type_in_each_language() -> None:
 
 @pytest.mark.parametrize(
     ("wishes", "language"),
-    [(("",), "en"), ((None, "fr-CH, de"), "fr"), (("sv", "it;q=1, DE;q=0.5"), "de"), (("de", "fr"), "de"), ((), "en")],
+    [
+        (("",), "en"),
+        ((None, "fr-CH, de"), "fr"),
+        (("sv", "nl;q=1, DE;q=0.5"), "de"),
+        (("ar-EG",), "ar"),
+        (("de", "fr"), "de"),
+        ((), "en"),
+    ],
 )
 def test_the_first_language_that_there_is_counts(wishes: tuple[str | None, ...], language: str) -> None:
     assert words_wished(*wishes).language == language
