@@ -148,7 +148,7 @@ DELIVERY_SEND_SECONDS = Histogram(
 )
 ADDRESS_ANSWERS = Counter(
     "carillon_address_answers_total",
-    "Messages that were taken, or whose address was called gone, by when that was registered: day (ago), week, older",
+    "Messages taken, or whose registered address was gone, by when that was last registered: day (ago), week, older",
     ["channel", "registered", "result"],
 )
 VERDICTS = Counter(

@@ -92,5 +92,5 @@ class PackedValues:
         self._bytes, self._starts, self._waste = kept._bytes, kept._starts, 0
 
     def items(self) -> Iterator[tuple[int, bytes]]:
-        """AnyRows that have one, ascending; none may change meanwhile."""
+        """Rows that have one, ascending; none may change meanwhile."""
         return ((row, self._value(start)) for row, start in enumerate(self._starts) if start)

@@ -15,6 +15,7 @@ from connectors.metrics import ADDRESS_ANSWERS, VERDICTS
 from flows.steps.sending.records import verdict_of
 from flows.steps.sending.task import SendTask
 from operators.brake import Brake, BrakeConfig, Judged
+from operators.late import GIVEN_ADDRESS
 from state.model.settings import GoneRecord
 
 _SAID_EVERY_MS = 60_000
@@ -36,7 +37,8 @@ class Verdicts:
     def of(self, task: SendTask, now: int) -> GoneRecord | None:
         """What an ended delivery says of its address; None also where the provider is not believed."""
         provider, verdict = task.history.provider or "", verdict_of(task)
-        if verdict is not None or task.history.outcome == "DELIVERED":
+        registered = task.device.id != GIVEN_ADDRESS
+        if registered and (verdict is not None or task.history.outcome == "DELIVERED"):
             _answers(task.channel, _registered(task, now), "taken" if verdict is None else "gone").inc()
         with self._lock:
             brake = self._brakes[provider]
@@ -66,6 +68,8 @@ class Verdicts:
 
 
 def _registered(task: SendTask, now: int) -> str:
-    """Addresses that somebody invents are new ones: among all, few of them would not be seen."""
+    """Addresses that somebody invents are new ones: among all, few of them would not be seen. But apps register again
+    at every start, and that counts as new too.
+    """
     days = (now - task.device.registered_at) // _DAY_MS
     return "day" if days < 1 else "week" if days < 7 else "older"

@@ -52,6 +52,20 @@ def test_letters_are_turned_over_and_decided_once(failed: Gateway) -> None:
     assert [each["status"] for each in everything] == ["discarded", *["open"] * 4]
 
 
+def test_one_of_p0_is_discarded_by_a_second_person(failed: Gateway) -> None:
+    failed.log.append([letter("bank", 900, "malformed", type_name="otp")])
+    (name,) = (each["id"] for each in failed.get(f"{LETTERS}?sender=bank", key="key-ops").json["letters"])
+    assert decided(failed, name, "discard")[0] == 202
+    (left,) = failed.get(f"{LETTERS}?sender=bank", key="key-ops").json["letters"]
+    assert left["status"] == "open"
+
+
+@pytest.mark.parametrize("key", ["key-shop", "key-p0", "key-support", "key-marketing"])
+def test_others_decide_nothing(failed: Gateway, key: str) -> None:
+    (name, *_) = (each["id"] for each in failed.get(f"{LETTERS}?all=true", key="key-ops").json["letters"])
+    assert decided(failed, name, "discard", key)[0] == 403
+
+
 def test_what_is_not_understood_is_named(failed: Gateway) -> None:
     for query, path in (("stage=nowhere", "stage"), ("all=yes", "all"), ("limit=0", "limit"), ("cursor=7", "cursor")):
         reply = failed.get(f"{LETTERS}?{query}", key="key-ops")

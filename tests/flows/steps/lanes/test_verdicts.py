@@ -9,6 +9,7 @@ from helpers.waiting import wait_for
 
 from connectors.metrics import ADDRESS_ANSWERS
 from connectors.providers.channel import Delivery, Rejected, Result, Sent
+from operators.late import GIVEN_ADDRESS
 
 DAY_MS = 86_400_000
 
@@ -27,8 +28,9 @@ def counted() -> dict[tuple[str, str], float]:
 
 @pytest.mark.parametrize(("days", "registered"), [(0.9, "day"), (1.1, "week"), (7.1, "older")])
 def test_answers_are_counted_by_the_age_of_the_address(system: System, days: float, registered: str) -> None:
+    """That of an event itself was not registered."""
     registered_at = now_ms() - int(days * DAY_MS)
-    phones = [(name, token(name)) for name in ("invented", "true", "other")]
+    phones = [(name, token(name)) for name in ("invented", "true", "other", GIVEN_ADDRESS)]
     emission, before = system.emission("u1", "push", phones), counted()
     value = emission.value.replace(b'"registered_at": 1000', b'"registered_at": %d' % registered_at)
     system.feed([emission._replace(value=value)])
