@@ -60,8 +60,9 @@ def call(url: str, path: str, key: str, method: str, body: object) -> None:
 
 
 def journal(directory: Path, provider: str) -> list[dict[str, Any]]:
-    """What a simulated provider noted."""
-    return [json.loads(line) for line in (directory / "sandbox" / f"{provider}.ndjson").read_text().splitlines()]
+    """What a simulated provider noted; a line that it is writing is none yet."""
+    text = (directory / "sandbox" / f"{provider}.ndjson").read_text()
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def cpu_seconds(pid: int) -> float:

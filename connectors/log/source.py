@@ -231,7 +231,7 @@ class _Worker:
                 queue.epoch_complete()
         if draining and self._drained(reader):
             return None
-        may = {number: queue for number, queue in self._queues.items() if draining or self._told.has_room(number)}
+        may = {number: queue for number, queue in self._queues.items() if self._told.has_room(number) or draining}
         if any(queue.credit > 0 for queue in may.values()):
             self._fetch(reader, may)
         else:  # no credit before the next epoch, or no room

@@ -29,6 +29,12 @@ class Asked:
     topics: Sequence[str] = ()
     """Of partition 0, those without room."""
     drain = False
+    looks = 0
+    """How often it asked for room."""
+
+    def has_room(self, partition: int) -> bool:
+        self.looks += 1
+        return self.room and partition != self.full
 
 
 @pytest.fixture
@@ -57,7 +63,7 @@ def source_of(
         drain=lambda: asked.drain,
         drain_within=drain_within,
         tick=timedelta(hours=1),
-        has_room=lambda partition: asked.room and partition != asked.full,
+        has_room=asked.has_room,
         full=lambda partition: asked.topics if partition == 0 else (),
         backlog=backlog,
     )
@@ -97,6 +103,15 @@ def test_a_drain_ends_a_lane_at_once_also_where_something_was_read(system: Syste
     asked.room, asked.drain = False, True
     with pytest.raises(StopIteration):
         part.next_batch()
+    part.close()
+
+
+def test_a_drain_asks_too_since_what_waits_takes_turns_with_that(system: System, asked: Asked) -> None:
+    given = system.emission("u1", "push", [("d1", token(1))])
+    system.feed([given])
+    part = source_of(system, asked, [given.partition], drain_within=timedelta(minutes=1))
+    asked.drain, asked.room = True, False
+    assert [len(records_of(part)), asked.looks] == [1, 1]
     part.close()
 
 
