@@ -372,7 +372,8 @@ def test_a_page_renders_rows_itself_and_hears_of_everything(host: Host) -> None:
     expect(page.locator("[part=badge]")).to_be_hidden()
     page.wait_for_function("heard.some(([name]) => name === 'read')")
     heard = page.evaluate("heard.map(([name, detail]) => [name, detail.unread ?? detail.open ?? null])")
-    assert [one for one in heard if one[0] == "unread"] == [["unread", 1], ["unread", 2], ["unread", 0]]
+    unread = [count for name, count in heard if name == "unread"]
+    assert unread[unread[0] == 0 :] == [1, 2, 0]  # none at first, where the row came behind the page
     assert ["toggle", True] in heard
     page.evaluate("inbox.tokenProvider = async () => null")
     expect(page.locator("carillon-inbox > b")).to_have_count(0)

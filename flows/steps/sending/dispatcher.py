@@ -82,7 +82,7 @@ class Dispatcher:
         self._storing = False
         self._retries = Retries(self._loop, self._retry)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._draining = False
+        self._draining = self._closed = False
         self._drain_until: float | None = None
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"dispatcher-{parts.station}", daemon=True)
@@ -138,8 +138,7 @@ class Dispatcher:
 
         Every lane that ends calls this, one after another: the deadline counts from the first call.
         """
-        ending = asyncio.run_coroutine_threadsafe(self._drain(deadline), self._loop)
-        return ending.result(timeout=deadline.total_seconds() + 30)
+        return asyncio.run_coroutine_threadsafe(self._drain(deadline), self._loop).result(deadline.total_seconds() + 30)
 
     def close(self) -> None:
         """Close connections and the loop; what is under way stays an open intent."""
@@ -169,6 +168,7 @@ class Dispatcher:
             _logger.warning("provider_check_failed", provider=channel.name, detail=found.detail)
 
     async def _close(self) -> None:
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         for queue in self.queues:
@@ -185,6 +185,9 @@ class Dispatcher:
         return not self._tasks
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._closed:
+            work.close()
+            return
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._over)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+import pytest
 from helpers.feeding import System, now_ms, token
 from helpers.lanes_in_process import Provider
 from helpers.waiting import wait_for
@@ -112,3 +115,19 @@ def test_codes_that_wait_for_their_retry_go_to_the_next_provider_though_nothing_
     wait_for(lambda: ends.count == 20, 20, lambda: f"20 ends; there are {ends.count}, {len(well.keys)} were asked for")
     assert len(well.keys) == 20
     dispatcher.close()
+
+
+def test_what_is_handed_over_while_it_closes_is_not_begun(system: System, caplog: pytest.LogCaptureFixture) -> None:
+    """As lanes do that end later: a task left in a loop that is stopped is an error in whoever collects it."""
+
+    class Closing(Provider):
+        async def close(self) -> None:
+            dispatcher.submit(codes(200, ends))
+            await asyncio.sleep(0.5)
+
+    provider, ends = Closing(takes), Ends()
+    dispatcher = started(system, [ProviderBounds(provider, 50, SendRate(provider.name, 10_000.0))])
+    dispatcher.close()
+    gc.collect()
+    assert (provider.keys, ends.count) == ([], 0)
+    assert [each.getMessage() for each in caplog.records if each.name == "asyncio"] == []
