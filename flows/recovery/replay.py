@@ -295,13 +295,14 @@ def _rebuild(
         end = max(certain, log.begin_offset("work", partition))
         # An export holds committed state, whose outputs are in the log: it may be newer than what is certain otherwise.
         replay = PartitionReplay(origin.source, store, partition, log.end_offset("work", partition), draft)
-        counted.expect(max(0, end - replay.start))
+        start = replay.start
+        counted.expect(max(0, end - start))
         late = (output for offset, output in replay.decide(end, counted.advance) if offset >= certain)
         while missing := list(islice(late, _APPEND_CHUNK)):
             log.append(missing)
             appended += len(missing)
         replay.finish(end)
-        ends[partition], records = max(end, replay.start), records + max(0, end - replay.start)
+        ends[partition], records = max(end, start), records + max(0, end - start)
     return ends, records, appended
 
 
