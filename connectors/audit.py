@@ -84,7 +84,8 @@ def newest_acts(
     """
     found, until, looked_to_ms = list[NotedAct](), time.monotonic() + give_up.total_seconds(), None
     begin, end = records.begin(0), records.end(0)
-    names = [msgspec.json.encode(name)[1:-1] for name in (wanted.by, wanted.user) if name is not None]
+    told = (wanted.by, wanted.user, wanted.done, *(value for _, value in wanted.about))
+    names = [msgspec.json.encode(name)[1:-1] for name in told if name is not None]
     end = end if wanted.before is None else min(end, wanted.before)
     while end > begin and len(found) < limit:
         first = max(begin, end - _LOOK)

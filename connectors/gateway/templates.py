@@ -130,11 +130,14 @@ class TemplateCalls:
 
         :raises ProblemError: 503.
         """
+        if place not in await self.published():
+            return []
         named = () if version is None else (("version", str(version)),)
         wanted = ActQuery(done="template", about=(("type", place[0]), ("locale", place[1]), *named))
         page = await self._acts(wanted)
         acts = list(page.found)
-        while page.looked_to_ms is not None and page.onward:  # time was up, not the acts
+        first = str(version or 1)
+        while page.looked_to_ms is not None and page.onward and not _begun(acts, first):  # time was up, not the acts
             page = await self._acts(wanted._replace(before=page.onward[0]))
             acts += page.found
         return [
@@ -335,6 +338,11 @@ class TemplateCalls:
 
 def _texts_of(published: Mapping[TextPlace, TemplateRecord]) -> dict[TextPlace, TypeTexts]:
     return {place: record.texts for place, record in published.items() if record.texts is not None}
+
+
+def _begun(acts: Sequence[NotedAct], first: str) -> bool:
+    """Whether the oldest of these is the version that a search may end with."""
+    return bool(acts) and acts[-1].record.about.get("version") == first
 
 
 def _place(request: ApiRequest) -> TextPlace:

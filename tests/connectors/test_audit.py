@@ -49,3 +49,15 @@ def test_acts_that_the_log_dropped_come_from_the_archive(tmp_path: Path) -> None
     assert late == Listed([], (3_010,), DAY_MS), "it says how far it looked, and where to go on"
     assert newest_acts(records, ActQuery(user="eve", before=1_000), 3, give_up=timedelta()).onward is None
     log.close()
+
+
+def test_acts_are_found_by_what_they_did_and_about_what_however_that_is_spelt(tmp_path: Path) -> None:
+    log = EmbeddedLog(tmp_path, clock=lambda: DAY_MS)
+    log.ensure_topics([TopicSpec(AUDIT, 1, retention_ms=DAY_MS)])
+    about = {"type": 'café "noir"', "locale": "pt"}
+    published = AuditRecord(at=1, by="ann", role="marketing", act="template", about=about)
+    log.append([audit_record(each) for each in (published, act(2), act(3))])
+    records = TopicRecords(AUDIT, archive=tmp_path / "archive", log=log)
+    wanted = ActQuery(done="template", about=tuple(about.items()))
+    assert [each.record for each in newest_acts(records, wanted, 5).found] == [published]
+    assert newest_acts(records, wanted._replace(about=(("type", "cafe"),)), 5).found == []
