@@ -21,7 +21,7 @@ from flows.steps.deliver.marks import LaneMarks
 from flows.steps.deliver.redelivery import AttemptSearch, Held, Redeliveries, delivery_keys_of
 from flows.steps.deliver.rooms import OpenByChannel, full_topics, room_of
 from flows.steps.deliver.slices import OPEN_BELOW, WaitingSlice, WaitingSlices
-from flows.steps.deliver.withdrawals import Withdrawals
+from flows.steps.deliver.withdrawals import PUSH, Withdrawals
 from flows.steps.lanes.in_hand import InHand, OpenRecord
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.sending.task import FindHistory, SendTask
@@ -88,8 +88,9 @@ class DeliverStrategy:
         """What waits for the lane to have read on as far as it must does not count."""
         if self.open < room_of("any but push", open_max):
             return ()
-        held = 0 if self.in_hand.catch_up else self._held
+        withdrawn, held = (0, 0) if self.in_hand.catch_up else (self._withdrawals.open, self._waiting.size)
         opened = {channel: self._open_on[channel] + self._slices.sizes[channel] for channel in DELIVER}
+        opened[PUSH] += withdrawn
         return full_topics(opened, held, open_max)
 
     @property

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 from helpers.feeding import System, now_ms, token
-from helpers.lanes_in_process import TOPICS, Provider, running_lanes
+from helpers.lanes_in_process import TOPICS, Provider, read, running_lanes
 from helpers.waiting import wait_for
 
 from connectors.log.embedded.log import EmbeddedLog
@@ -107,3 +107,14 @@ def test_what_falls_back_to_a_slow_channel_is_bounded_too(system: System) -> Non
             time.sleep(0.01)
         assert lane.lane.open <= 45
         assert len(mail.keys) <= 1
+
+
+def test_what_is_taken_back_takes_room_of_push_alone(system: System) -> None:
+    """Nineteen wait for one push whose end the lane has not been told: more than the room of any other channel."""
+    phone = ("d", token("d"))
+    shown = system.emission("u1", "push", [phone])
+    system.feed([shown, *(system.withdrawal("u1", [phone]) for _ in range(19))])
+    with running_lanes(system, channels={"push": Provider(takes)}, open_max=20) as (lanes, _):
+        lane = lanes.lane(shown.partition)
+        lane.accept(read(system, shown.partition))
+        assert (lane.open, list(lanes.full(shown.partition))) == (20, ["deliver.push"])
