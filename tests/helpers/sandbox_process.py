@@ -37,14 +37,15 @@ class Sandbox:
 
     def begin(self) -> None:
         """From here on only new entries count."""
-        self.seen = {name: self._lines(name) for name in NAMES}
+        self.seen = {name: len(self._lines(name)) for name in NAMES}
 
     def journal(self, provider: str) -> list[dict[str, object]]:
-        lines = (self.directory / "sandbox" / f"{provider}.ndjson").read_text().splitlines()
-        return [json.loads(line) for line in lines[self.seen.get(provider, 0) :]]
+        return [json.loads(line) for line in self._lines(provider)[self.seen.get(provider, 0) :]]
 
-    def _lines(self, provider: str) -> int:
-        return len((self.directory / "sandbox" / f"{provider}.ndjson").read_text().splitlines())
+    def _lines(self, provider: str) -> list[str]:
+        """Without one that is still being written."""
+        written = (self.directory / "sandbox" / f"{provider}.ndjson").read_text()
+        return written.rpartition("\n")[0].splitlines()
 
     def to(self, provider: str, address: str) -> list[dict[str, object]]:
         return [entry for entry in self.journal(provider) if entry["to"] == address]
