@@ -45,7 +45,8 @@ def table_of_form(form: Mapping[str, str], profile: Mapping[str, Any], before: M
     said |= {name: _ms(form.get(name, "")) for name in TIMES}
     said["fan_out"] = [each for each in REACHES if form.get(f"fan_out.{each}")]
     said["names"] = _names(form.get("names", ""))
-    said["schema"] = profile["schema"] if _same(form.get("schema", ""), profile["schema"]) else form["schema"].strip()
+    schema = form.get("schema", profile["schema"])
+    said["schema"] = profile["schema"] if _same(schema, profile["schema"]) else schema.strip()
     errors = [
         FieldError(name, "is no time", "write it like 30 s, 15 min, 24 h or 7 d")
         for name in TIMES

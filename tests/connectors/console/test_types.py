@@ -124,3 +124,7 @@ def test_a_schema_is_the_same_however_it_is_written() -> None:
     assert "\n" in form["schema"]
     assert table_of_form(form, profile, {"schema": schema}) == {"schema": schema}
     assert table_of_form({**form, "schema": " "}, profile, {"schema": schema}) == {"schema": ""}
+    left_out = {name: value for name, value in form.items() if name != "schema"}
+    assert table_of_form(left_out, profile, {"schema": schema}) == {"schema": schema}, (
+        "whoever writes no field changes none"
+    )
