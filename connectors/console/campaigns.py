@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from functools import wraps
 from typing import Any
 
 from connectors.console.pages import HEADERS, Visit, answer_page, link, redirect
@@ -27,6 +28,24 @@ _REFUSED = (400, 409)
 _VERBS = ("approve", "start", "throttle", "pause", "resume", "cancel", "advance")
 
 
+_Act = Callable[["CampaignPages", Visit], Awaitable[ApiResponse]]
+
+
+def _stays_on_its_page(act: _Act) -> _Act:
+    """What is refused comes back on the page of its campaign, which says why and keeps what was typed."""
+
+    @wraps(act)
+    async def refusable(pages: CampaignPages, visit: Visit) -> ApiResponse:
+        try:
+            return await act(pages, visit)
+        except ProblemError as problem:
+            if problem.status not in _REFUSED:
+                raise
+            return await pages.one(visit, visit.form.get("name", ""), problem)
+
+    return refusable
+
+
 class CampaignPages:
     """Handlers of marketing's pages."""
 
@@ -36,19 +55,19 @@ class CampaignPages:
     async def campaigns(self, visit: Visit) -> ApiResponse:
         """All, or one with its report."""
         name = visit.query.get("name")
-        return await (self._all(visit) if name is None else self._one(visit, name))
+        return await (self._all(visit) if name is None else self.one(visit, name))
 
     async def _all(self, visit: Visit, problem: ProblemError | None = None) -> ApiResponse:
         """`problem`: why the form was refused; what was typed into it stays."""
         found = [campaign_shown(each) for each in await self._calls.found()]
         types = self._calls.type_names()
-        return _answer(visit, problem, campaigns=found, chosen=None, report=None, types=types, given=visit.form)
+        return _answer(visit, problem, campaigns=found, chosen=None, report=None, types=types)
 
-    async def _one(self, visit: Visit, name: str, problem: ProblemError | None = None) -> ApiResponse:
+    async def one(self, visit: Visit, name: str, problem: ProblemError | None = None) -> ApiResponse:
+        """One with its report, and with what was typed into the form that was refused."""
         campaign = await self._calls.one(name)
         report = await self._calls.reported(campaign)
-        given = campaign.text.payload if problem is None else visit.form
-        return _answer(visit, problem, campaigns=(), chosen=campaign_shown(campaign), report=report, given=given)
+        return _answer(visit, problem, campaigns=(), chosen=campaign_shown(campaign), report=report)
 
     async def create(self, visit: Visit) -> ApiResponse:
         """A new one, of what a form says."""
@@ -62,23 +81,17 @@ class CampaignPages:
             return await self._all(visit, problem)
         return redirect(link(CAMPAIGNS, name=made.name))
 
+    @_stays_on_its_page
     async def edit(self, visit: Visit) -> ApiResponse:
         """Other words; whatever else it says stays."""
         name = visit.form.get("name", "")
-        try:
-            return await self._edited(visit, name)
-        except ProblemError as problem:
-            if problem.status not in _REFUSED:
-                raise
-            return await self._one(visit, name, problem)
-
-    async def _edited(self, visit: Visit, name: str) -> ApiResponse:
         text = (await self._calls.one(name)).text
         others = {field: value for field, value in text.payload.items() if field not in _WORDS}
         content = {"type": text.type, "payload": others | _words(visit.form), "slot": text.slot}
         await self._calls.change(visit.session.person, name, content, _revision(visit))
         return redirect(link(CAMPAIGNS, name=name))
 
+    @_stays_on_its_page
     async def put_audience(self, visit: Visit) -> ApiResponse:
         """The file of its recipients."""
         upload = visit.upload
@@ -97,6 +110,7 @@ class CampaignPages:
         saved = ("content-disposition", 'attachment; filename="bad-rows.csv"')
         return ApiResponse(200, file.getvalue().encode(), (*HEADERS, saved), "text/csv; charset=utf-8")
 
+    @_stays_on_its_page
     async def act(self, visit: Visit) -> ApiResponse:
         """What a form asks for, on what its page showed."""
         name, verb = visit.form.get("name", ""), visit.form.get("act", "")
@@ -107,12 +121,14 @@ class CampaignPages:
         await self._calls.act(visit.session.person, name, verb, revision=_revision(visit), **given)
         return redirect(link(CAMPAIGNS, name=name))
 
+    @_stays_on_its_page
     async def test(self, visit: Visit) -> ApiResponse:
         """Send it to the users that a form names."""
         name, users = visit.form.get("name", ""), visit.form.get("users", "").split()
         await self._calls.tested(visit.session.person, name, users, _revision(visit))
         return redirect(link(CAMPAIGNS, name=name))
 
+    @_stays_on_its_page
     async def change_slot(self, visit: Visit) -> ApiResponse:
         """Ask for a dedicated slot, or give it up."""
         name = visit.form.get("name", "")
@@ -125,7 +141,8 @@ class CampaignPages:
 def _answer(visit: Visit, problem: ProblemError | None, **values: Any) -> ApiResponse:
     status, told = (200, None) if problem is None else (problem.status, problem.document())
     errors = {error.path.rpartition(".")[2]: error for error in (() if problem is None else problem.errors)}
-    return answer_page("campaigns.html", visit, status=status, problem=told, errors=errors, **values)
+    typed = {} if problem is None else visit.form
+    return answer_page("campaigns.html", visit, status=status, problem=told, errors=errors, typed=typed, **values)
 
 
 def _revision(visit: Visit) -> int:
