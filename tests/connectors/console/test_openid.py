@@ -224,7 +224,9 @@ def test_a_key_approves_no_campaign_where_people_have_accounts(console: Gateway)
     by_key = console.call("POST", "/v1/campaigns/sale/approve", {"revision": seen}, key="key-admin")
     assert by_key.status == 403
     assert "a key is no person" in by_key.json["detail"]
-    approved = browser.submit(f"{page}?name=sale", page, {"name": "sale", "act": "approve", "revision": str(seen)})
+    approved = browser.submit(
+        f"{page}?name=sale", page, {"name": "sale", "act": "approve", "revision": str(seen), "reason": "read"}
+    )
     assert approved.status == 303
     acts = [act for act in console.values("campaigns") if act.get("campaign") == "sale" and "verb" in act]
     assert [(act["verb"], act["subject"]) for act in acts] == [
