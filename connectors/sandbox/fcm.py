@@ -168,7 +168,7 @@ class FcmServer:
             return self._take()
         if sandbox_fcm_token(message.device) is None:
             return _error(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", _NOT_REGISTERED)
-        name = "" if ":" in message.device else message.device  # Google's tokens have a colon, names have none
+        name = "" if ":" in message.token else message.token  # what Google registers has a colon, or comes as `fid`
         behaviour = self.misbehaviours.of(name, message.device)
         answer = self._behave(behaviour)
         answer.behaviour = behaviour

@@ -103,6 +103,11 @@ def test_what_is_no_registration_token_is_refused_as_google_does(google: Google,
     assert "fieldViolations" not in refused.content.decode()
 
 
+def test_an_app_is_known_by_its_installation_too(google: Google) -> None:
+    assert google.send({"message": {"fid": "dUmmy_installation-Id1"}}).status == 200
+    assert google.send({"message": {"fid": "short"}}).status == 400
+
+
 def test_a_token_of_googles_that_begins_like_a_name_is_none(google: Google) -> None:
     assert google.send({"message": {"token": f"gone-{TOKEN}"}}).status == 200
 
