@@ -26,7 +26,7 @@ from flows.process.cluster import ClusterPlace, cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
 from flows.recovery.bounds import StoreHome, first_offset
-from flows.steps.deliver.strategy import DeliverStrategy
+from flows.steps.deliver.strategy import EPOCH_RECORDS, DeliverStrategy
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.lanes.steps import LaneLogic, Lanes, lane_number
 from state.deliver.store import read_start
@@ -35,8 +35,6 @@ from state.model.envelope import schema_of
 from state.model.group_keys import GROUP_KEYS
 from state.model.topics import DELIVER
 
-_BUDGET = 2_000
-"""Records of a partition that may enter an epoch."""
 _OPEN_MAX = 20_000
 """Pushes open in a lane from which on no more of them is read; other channels get a quarter of it, P2 half."""
 _AT_ONCE = 128
@@ -58,7 +56,7 @@ def wire(open_log: Callable[[], Log], parts: LaneParts, *, drain: Callable[[], b
         open_log,
         parts.topics,
         start=start,
-        budget=_BUDGET,
+        budget=EPOCH_RECORDS,
         drain=drain,
         on_epoch=lanes.epoch,
         mine=lambda partition: place.holds_key(partition % parts.lanes),

@@ -168,6 +168,11 @@ class SendingStore:
             )
         return found
 
+    def last_closed_ms(self) -> int:
+        """About when the last of these was stored; 0: there is none."""
+        ((until,),) = self._file.run("SELECT coalesce(max(until), 0) FROM sent")
+        return max(0, int(until) - SENT_FOR_MS)
+
     def remember_sent(self, keys: Iterable[str], now: int) -> None:
         """These ended some time ago: not to be sent within the day to come."""
         rows = [(key_digest(key), now + SENT_FOR_MS) for key in keys]

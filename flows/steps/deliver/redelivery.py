@@ -14,7 +14,7 @@ UNKNOWN; of the others nothing is known beyond the ledger.
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -49,6 +49,11 @@ class Held:
     def since_ms(self) -> int:
         """No attempt of it is older."""
         return min(emission.decided_at for emission in self.emissions) - _MARGIN_MS
+
+    @property
+    def channel(self) -> str:
+        """The first."""
+        return self.emissions[0].channel
 
     @property
     def size(self) -> int:
@@ -131,13 +136,13 @@ class Redeliveries:
         self._log, self._now_ms, self._begun, self._on_ended = log, now_ms, begun, on_ended
         self._held: deque[Held] = deque()
         self._searches: dict[int, AttemptSearch] = {}
-        self.size = 0
-        """Deliveries that wait."""
+        self.sizes = Counter[str]()
+        """Deliveries that wait, by channel."""
 
     def hold(self, held: Held) -> None:
         """Let a record wait."""
         self._held.append(held)
-        self.size += held.size
+        self.sizes[held.channel] += held.size
         self._begun.update(held.begun)
 
     def ready(self) -> Iterator[tuple[Held, AttemptSearch]]:
@@ -150,7 +155,7 @@ class Redeliveries:
             if not search.ready():
                 return
             held = self._held.popleft()
-            self.size -= held.size
+            self.sizes[held.channel] -= held.size
             self._begun.difference_update(held.begun)
             yield held, search
 

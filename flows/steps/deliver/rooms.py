@@ -18,14 +18,14 @@ def room_of(channel: str, most: int) -> int:
     return most if channel == "push" else max(1, most // _OTHERS_PART)
 
 
-def full_topics(opened: Mapping[str, int], held: int, most: int) -> Collection[str]:
-    """Of which no more may be read, with so many open on each channel, and held for any. What falls back asks for no
-    room: all are full where as many are open as the rooms of all hold.
+def full_topics(opened: Mapping[str, int], most: int) -> Collection[str]:
+    """Of which no more may be read, with so many open on each channel. What falls back asks for no room: all are full
+    where as many are open as the rooms of all hold.
     """
     rooms = {channel: room_of(channel, most) for channel in DELIVER}
-    if sum(opened.values()) + held >= sum(rooms.values()):
+    if sum(opened.values()) >= sum(rooms.values()):
         return DELIVER.values()
-    return [DELIVER[channel] for channel, room in rooms.items() if opened[channel] + held >= room]
+    return [DELIVER[channel] for channel, room in rooms.items() if opened[channel] >= room]
 
 
 class OpenByChannel:

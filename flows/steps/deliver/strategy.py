@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from flows.steps.lanes.in_hand import InHand, OpenRecord
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.sending.task import FindHistory, SendTask
 from operators.attempts import UNKNOWN, DeliveryHistory
-from state.deliver.store import LaneCommit, SendingStore, key_digest
+from state.deliver.store import SENT_FOR_MS, LaneCommit, SendingStore, key_digest
 from state.disk.poison import PoisonJournal
 from state.model.dead_letter import AGAIN_HEADER
 from state.model.delivery import EMISSION_SLICE, WITHDRAWAL, ToDeliver, decode_to_deliver
@@ -36,6 +36,8 @@ from state.model.ledger import CountsRecord
 from state.model.topics import DELIVER
 
 NOT_RETAINED = "attempts_not_retained"
+EPOCH_RECORDS = 2_000
+"""Records of a partition that may enter an epoch."""
 _COUNTS_SETTLE_S = 0.5
 _ENOUGH_OPEN, _TURNS = 512, 8
 """A lane opens one slice between two looks at what came meanwhile. With so many deliveries of a channel open providers
@@ -85,17 +87,21 @@ class DeliverStrategy:
         return self._counts.open + self._held + self._slices.sizes.total()
 
     def full(self, open_max: int) -> Collection[str]:
-        """What waits for the lane to have read on as far as it must does not count."""
+        """What waits for the lane to have read on as far as it must does not count, and of that nothing is full."""
         if self.open < room_of("any but push", open_max):
             return ()
-        withdrawn, held = (0, 0) if self.in_hand.catch_up else (self._withdrawals.open, self._waiting.size)
         opened = {channel: self._open_on[channel] + self._slices.sizes[channel] for channel in DELIVER}
-        opened[PUSH] += withdrawn
-        return full_topics(opened, held, open_max)
+        if self.in_hand.catch_up:
+            again = self.in_hand.read_again()
+            return [topic for topic in full_topics(opened, open_max) if topic not in again]
+        for channel, size in self._waiting.sizes.items():
+            opened[channel] += size
+        opened[PUSH] += self._withdrawals.open
+        return full_topics(opened, open_max)
 
     @property
     def _held(self) -> int:
-        return self._waiting.size + self._withdrawals.open
+        return self._waiting.sizes.total() + self._withdrawals.open
 
     # a batch of records
 
@@ -263,6 +269,8 @@ class DeliverStrategy:
     # the file
 
     def commit(self, closing: Sequence[OpenRecord]) -> None:
+        if not self._fresh and self.in_hand.narrow_catch_up(self._closed, EPOCH_RECORDS):
+            self._dirty = True  # a start need not read `attempts` from so far back
         if not (closing or self._dirty):
             return
         self._dirty = False
@@ -286,6 +294,13 @@ class DeliverStrategy:
             )
         )
         self._keys.difference_update(sent)
+
+    def _closed(self, histories: Mapping[str, DeliveryHistory]) -> list[str]:
+        """Those that ended on the ledger: a key that the lane remembers, or that ended so long ago that it did."""
+        digests = {key_digest(key): key for key in histories}
+        closed = {digests[digest] for digest in self._store.sent_among(digests, 0)}
+        before = self._store.last_closed_ms() - SENT_FOR_MS // 2
+        return [key for key, each in histories.items() if key in closed or (each.outcome and each.ended_at < before)]
 
     def forget(self) -> bool:
         self._store.forget_sent(self._parts.now_ms())

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from connectors.log.read_to_ends import ReadProgress
 from flows.steps.lanes.parts import LaneParts
 from flows.steps.sending.attempts import recover
 from flows.steps.sending.task import FindHistory, SendTask, Siblings
+from operators.attempts import DeliveryHistory
 from state.disk.poison import PoisonJournal
 from state.model.delivery import ToDeliver
 from state.model.envelope import TopicPartition
@@ -116,7 +118,9 @@ class InHand:
         self.reached = ReadProgress(parts.log, parts.now_ms, starts)
         """How far this run has read."""
         self.catch_up = self.ends()
-        """The ends at the start, until this run has read up to them; then nothing."""
+        """The ends at the start, until this run has read again what the last one took; then nothing."""
+        self._again = dict(next_offsets)
+        self._narrowing: Literal["begins", "asked", "asks", "reads on"] = "begins"
         self._over: list[OpenRecord] = []
         self._over_before: list[OpenRecord] = []
         self._tasks: list[SendTask] = []
@@ -144,6 +148,35 @@ class InHand:
             self.catch_up = {}
             for recovered in self.recovered.values():
                 self._parts.dispatcher.after(recovered.histories.clear)
+
+    def read_again(self) -> Collection[str]:
+        """Topics of which the last run took what this one has not read."""
+        return {place[0] for place, end in self._again.items() if self.reached[place] < end}
+
+    def narrow_catch_up(self, closed: Callable[[Mapping[str, DeliveryHistory]], Iterable[str]], behind: int) -> bool:
+        """The ends may be far: they need not be reached where no history is left but of `closed` deliveries. What is
+        left is of records that the last run took after its last commit, at most `behind` of a place. An epoch is over.
+        Gives whether it ended with this.
+        """
+        histories = [recovered.histories for recovered in self.recovered.values()]
+        if self._narrowing in ("asked", "reads on") and not any(histories):
+            ends, self.catch_up = bool(self.catch_up), {}
+            return ends
+        if self._narrowing == "asked":
+            self._narrowing = "reads on"
+            self._again = {place: end + behind for place, end in self._again.items()}
+        elif self._narrowing == "begins" and self.catch_up and not self.read_again():
+            self._narrowing = "asks"
+            forgotten = [(each, list(closed(dict(each)))) for each in histories]
+            self._parts.dispatcher.after(partial(self._forget, forgotten))
+        return False
+
+    def _forget(self, forgotten: Iterable[tuple[dict[str, DeliveryHistory], list[str]]]) -> None:
+        """On the dispatcher's loop: what was read again has taken over what was known of its fallbacks, too."""
+        for histories, keys in forgotten:
+            for key in keys:
+                histories.pop(key, None)
+        self._narrowing = "asked"
 
     # records
 
@@ -195,20 +228,22 @@ class InHand:
     def attempts_begin(self, partition: int, tasks: Iterable[SendTask], searched_from: int | None = None) -> int:
         """Attempts of these, and of their fallbacks, are at this offset or above."""
         if not any(task.known for task in tasks):
-            return self._attempts_end(partition)
+            return self._attempts_of_new(partition)
         start = self.recovered[partition].start
         return start if searched_from is None else min(start, searched_from)
 
     def lowest_attempts(self) -> dict[int, int]:
         """By partition: below this, nothing concerns a record that is not closed."""
-        lowest = {partition: self._attempts_end(partition) for partition in self.recovered}
+        lowest = {partition: self._attempts_of_unread(partition) for partition in self.recovered}
         for (_, partition), records in self.records.items():
             lowest[partition] = min([lowest[partition], *map(_ATTEMPTS_FROM, records.values())])
         return lowest
 
-    def _attempts_end(self, partition: int) -> int:
-        """Attempts of anything new from now on are at this offset or above."""
+    def _attempts_of_unread(self, partition: int) -> int:
+        """What is read again, or waits, may have its attempts anywhere in what the start read."""
         recovered = self.recovered[partition]
-        if recovered.histories or self.begun:  # what is read again, or waits, may have its attempts anywhere there
-            return recovered.start
-        return max(recovered.end, self._parts.dispatcher.attempts.ends[partition])
+        return recovered.start if recovered.histories or self.begun else self._attempts_of_new(partition)
+
+    def _attempts_of_new(self, partition: int) -> int:
+        """Attempts of what has none are at this offset or above."""
+        return max(self.recovered[partition].end, self._parts.dispatcher.attempts.ends[partition])

@@ -14,11 +14,14 @@ from helpers.waiting import wait_for
 
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
+from connectors.log.read_to_ends import end_of_records
 from connectors.log.source import LogSource
 from connectors.providers.channel import Delivery, Rejected, Result, Sent
+from flows.steps.lanes.parts import lane_path
 from flows.steps.lanes.steps import Lanes
 from flows.steps.sending.queue import ProviderBounds
 from flows.steps.sending.rate import SendRate
+from state.deliver.store import SendingStore
 from state.model.addresses import ANY
 
 
@@ -118,3 +121,44 @@ def test_what_is_taken_back_takes_room_of_push_alone(system: System) -> None:
         lane = lanes.lane(shown.partition)
         lane.accept(read(system, shown.partition))
         assert (lane.open, list(lanes.full(shown.partition))) == (20, ["deliver.push"])
+
+
+def attempts_from(system: System, partition: int) -> int:
+    """Where a start would begin to read `attempts`."""
+    store = SendingStore(lane_path(system.directory / "state" / "deliver", partition))
+    found = store.load().attempts_from[partition]
+    store.close()
+    return found
+
+
+def test_a_start_with_a_full_channel_is_over_before_that_channel_is_read(system: System) -> None:
+    """Thirty mails, one of which goes in a minute: what is handed out again goes at once, and no attempt is kept."""
+    push, mail = Provider(takes), Provider(takes)
+    mails = [system.emission("u1", "email", [("m", f"u{n}@example.org")]) for n in range(30)]
+    partition = mails[0].partition
+    system.feed([*mails, *(system.emission("u1", "push", [("d", token(str(n)))]) for n in range(10))])
+    with reading(system, partition, push, mail) as lane:
+
+        def sent() -> bool:
+            lane.turn()
+            return len(push.keys) == 10
+
+        wait_for(sent, 10)
+        for _ in range(5):
+            lane.turn()
+    known = end_of_records(system.log, ("attempts", partition), 0)
+    lost = system.emission("u1", "push", [("d", token("lost"))])
+    system.feed([lost._replace(headers=(*lost.headers, ("again", b"1")))])
+    for _ in range(2):  # what it then has open it reads again, however much that is
+        with reading(system, partition, push, mail) as lane:
+
+            def sent_again() -> bool:
+                lane.turn()
+                return len(push.keys) == 11 and set(lane.lane.full(20)) == {"deliver.email"}
+
+            wait_for(sent_again, 10)
+            for _ in range(5):
+                lane.turn()
+            assert lane.lane.open < 20
+    assert attempts_from(system, partition) >= known
+    assert len(mail.keys) == len(set(mail.keys))
