@@ -34,6 +34,11 @@ class Circumstances:
     """Decided by transactional, whose versions are places in the topics of the settings."""
 
     @property
+    def ahead(self) -> int:
+        """By how many ms the time of decisions was ahead of the machine's clock, as far as is known."""
+        return 0 if self.cause is None else self.cause.ahead
+
+    @property
     def preference(self) -> Preference:
         """The document with its defaults."""
         return compile_preference(self.document or {})

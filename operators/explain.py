@@ -42,7 +42,13 @@ def _say(sentence: _Sentence, case: _Explained) -> str:
 def explain_decision(record: LedgerRow, used: Circumstances) -> str:
     """One sentence on what became of the event for this user, and why."""
     sentence = _OUTCOMES.get(record["outcome"])
-    return f"Its outcome is {record['outcome']}." if sentence is None else _say(sentence, _Explained(record, used))
+    said = f"Its outcome is {record['outcome']}." if sentence is None else _say(sentence, _Explained(record, used))
+    if not used.ahead:
+        return said
+    lead = duration_text(used.ahead)
+    return (
+        f"{said} The machine's clock had been set back: the time of decisions, which these times are, was {lead} ahead."
+    )
 
 
 def explain_emission(record: LedgerRow, used: Circumstances) -> str:
@@ -90,6 +96,8 @@ def used_values(record: LedgerRow, used: Circumstances) -> list[tuple[str, str]]
     if used.event is not None and used.event.draft:
         draft = used.event.draft
         values.append(("a test", f"of texts before they are published, in {draft.locale}, by {draft.channel} alone"))
+    if used.ahead:
+        values.append(("clock", f"{duration_text(used.ahead)} behind these times; quiet hours went by the clock"))
     if used.event is not None:
         values.append(("time to live", duration_text(used.event.ttl_ms)))
     if record["follower_age_ms"] is not None:
@@ -136,7 +144,9 @@ def _inbox(case: _Explained) -> str:
 def _expired(case: _Explained) -> str:
     profile = case.used.profile
     since = "released" if _is_released(case.used) else "accepted"
-    age = duration_text(case.record["decided_at"] - case.record["ingested_at"])
+    event = case.used.event
+    lead = 0 if event is None else event.in_time_until - event.ttl_ms - event.ingested_at
+    age = duration_text(case.record["decided_at"] - case.record["ingested_at"] - lead)
     waits = case.record["group"] in ("held", "single", "digest", "unread") and (
         profile is None or not profile.absolute_ttl
     )
@@ -161,7 +171,7 @@ def _held(case: _Explained) -> str:
         return f"Not sent yet: it joined others of its kind, which are held until {until}."
     if case.used.document is None:
         return f"Not sent yet: held until {until}, for quiet hours or an hourly limit (settings no longer on the log)."
-    if is_quiet(case.used.preference.quiet, case.record["decided_at"]):
+    if is_quiet(case.used.preference.quiet, case.record["decided_at"] - case.used.ahead):
         return f"Not sent yet: the user's quiet hours ({_quiet(case.used)}) are on, so it is held until {until}."
     return f"Not sent yet: {_cap_hour(case)}, so it is held until {until}."
 

@@ -340,6 +340,21 @@ def test_a_dedicated_slot_is_told_from_the_user_s_own_limit() -> None:
     assert "dedicated slot" not in dict(used_values(decided("EMITTED"), USED))
 
 
+def test_a_decision_of_a_clock_that_ran_ahead_says_so() -> None:
+    """Two hours: it is quiet by the machine's clock alone, and an age is what passed on one clock."""
+    lead = 7_200_000
+    held = decided("HELD", until=MORNING + lead, cap_hour=1, decided_at=MORNING + lead - 1)
+    used = replace(USED, cause=TickWork(stamp=NIGHT, ahead=lead), event=structs.replace(LIKE, ahead_ms=lead))
+    told = "The machine's clock had been set back: the time of decisions, which these times are, was 2 hours ahead."
+    assert explain_decision(held, used).startswith("Not sent yet: the user's quiet hours (21:15-07:45 Asia/Kathmandu)")
+    assert explain_decision(held, used).endswith(told)
+    assert told not in explain_decision(held, USED)
+    expired = decided("EXPIRED", decided_at=NIGHT + lead + 30_000, group=None)
+    assert "30 seconds after it was accepted" in explain_decision(expired, used)
+    assert dict(used_values(held, used))["clock"] == "2 hours behind these times; quiet hours went by the clock"
+    assert "clock" not in dict(used_values(held, USED))
+
+
 def test_all_values_are_named() -> None:
     record = decided("HELD", until=MORNING, cap_hour=1, cap_day=None, preference_version=7, follower_age_ms=90_000)
     values = dict(used_values(record, USED))
