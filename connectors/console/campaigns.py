@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
+
+from msgspec.json import encode
 
 from connectors.console.pages import HEADERS, Visit, answer_page, link, redirect
 from connectors.console.searching import zone_of
@@ -16,14 +18,17 @@ from connectors.gateway.campaign_answers import campaign_shown
 from connectors.gateway.campaigns import CampaignCalls, form_of_file, stages_of, start_of
 from connectors.gateway.http import ApiResponse
 from connectors.gateway.problems import ProblemError
+from state.model.campaign import CampaignText
 from state.model.zones import is_local_time, local_ms
+from state.schedule.campaign import Campaign, CampaignChange
 
 CAMPAIGNS = "/console/campaigns"
 NEW, EDIT, AUDIENCE, BAD_ROWS, SLOT, TEST = (
     f"{CAMPAIGNS}/{what}" for what in ("new", "edit", "audience", "bad-rows", "slot", "test")
 )
 _WORDS = ("title", "body")
-_REFUSED = (400, 409)
+_CONFLICT = 409
+_REFUSED = (400, _CONFLICT)
 """Such a form comes back with what was typed; else nothing can be shown."""
 _VERBS = ("approve", "start", "throttle", "pause", "resume", "cancel", "advance")
 
@@ -32,7 +37,7 @@ _Act = Callable[["CampaignPages", Visit], Awaitable[ApiResponse]]
 
 
 def _stays_on_its_page(act: _Act) -> _Act:
-    """What is refused comes back on the page of its campaign, which says why and keeps what was typed."""
+    """What is refused comes back on the page of its form, which says why and keeps what was typed."""
 
     @wraps(act)
     async def refusable(pages: CampaignPages, visit: Visit) -> ApiResponse:
@@ -41,6 +46,8 @@ def _stays_on_its_page(act: _Act) -> _Act:
         except ProblemError as problem:
             if problem.status not in _REFUSED:
                 raise
+            if "revision" not in visit.form:
+                return await pages.all(visit, problem)
             return await pages.one(visit, visit.form.get("name", ""), problem)
 
     return refusable
@@ -55,30 +62,27 @@ class CampaignPages:
     async def campaigns(self, visit: Visit) -> ApiResponse:
         """All, or one with its report."""
         name = visit.query.get("name")
-        return await (self._all(visit) if name is None else self.one(visit, name))
+        return await (self.all(visit) if name is None else self.one(visit, name))
 
-    async def _all(self, visit: Visit, problem: ProblemError | None = None) -> ApiResponse:
+    async def all(self, visit: Visit, problem: ProblemError | None = None) -> ApiResponse:
         """`problem`: why the form was refused; what was typed into it stays."""
         found = [campaign_shown(each) for each in await self._calls.found()]
         types = self._calls.type_names()
-        return _answer(visit, problem, campaigns=found, chosen=None, report=None, types=types)
+        return _answer(visit, problem, campaigns=found, chosen=None, report=None, missed=None, types=types)
 
     async def one(self, visit: Visit, name: str, problem: ProblemError | None = None) -> ApiResponse:
         """One with its report, and with what was typed into the form that was refused."""
         campaign = await self._calls.one(name)
         report = await self._calls.reported(campaign)
-        return _answer(visit, problem, campaigns=(), chosen=campaign_shown(campaign), report=report)
+        missed = None if problem is None or problem.status != _CONFLICT else _missed(campaign, visit)
+        return _answer(visit, problem, campaigns=(), chosen=campaign_shown(campaign), report=report, missed=missed)
 
+    @_stays_on_its_page
     async def create(self, visit: Visit) -> ApiResponse:
         """A new one, of what a form says."""
         name, kind = visit.form.get("name", "").strip(), visit.form.get("type", "").strip()
         content = {"name": name, "type": kind, "payload": _words(visit.form)}
-        try:
-            made = await self._calls.make(visit.session.person, content)
-        except ProblemError as problem:
-            if problem.status not in _REFUSED:
-                raise
-            return await self._all(visit, problem)
+        made = await self._calls.make(visit.session.person, content)
         return redirect(link(CAMPAIGNS, name=made.name))
 
     @_stays_on_its_page
@@ -136,6 +140,36 @@ class CampaignPages:
         content = {"type": text.type, "payload": text.payload, "slot": wanted}
         await self._calls.change(visit.session.person, name, content, _revision(visit))
         return redirect(link(CAMPAIGNS, name=name))
+
+
+class _Missed(NamedTuple):
+    """What others did since the person looked, so that his next click is a choice."""
+
+    changes: Sequence[CampaignChange]
+    words: Sequence[tuple[str, str, str, str | None]]
+    """Fields that others changed, or that what he typed would change: their names, as he saw them, as they are, and
+    what he typed; None: his form does not have them.
+    """
+
+
+def _missed(campaign: Campaign, visit: Visit) -> _Missed | None:
+    """None: nobody did anything meanwhile, or the form does not say what he saw."""
+    seen, changes = campaign.since(_revision(visit))
+    if seen is None or not changes:
+        return None
+    before, now = _told(seen), _told(campaign.text)
+    typed = {field: visit.form[field].strip() for field in _WORDS if field in visit.form}
+    names = dict.fromkeys([*now, *before, *typed])
+    rows = [(name, before.get(name, ""), now.get(name, ""), typed.get(name)) for name in names]
+    return _Missed(changes, [row for row in rows if row[1] != row[2] or row[3] not in (None, row[2])])
+
+
+def _told(text: CampaignText) -> dict[str, str]:
+    """All that it says, by field."""
+    payload = {
+        name: value if isinstance(value, str) else encode(value).decode() for name, value in text.payload.items()
+    }
+    return payload | {"type": text.type, "dedicated slot": "yes" if text.slot else "no"}
 
 
 def _answer(visit: Visit, problem: ProblemError | None, **values: Any) -> ApiResponse:

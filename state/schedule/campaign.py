@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -19,6 +20,16 @@ _ALLOWED = {
     "edit": ("draft",), "audience": ("draft",), "start": ("draft",),
 }  # fmt: skip
 """In which states acts count; the others do in all but the last."""
+
+
+class CampaignChange(NamedTuple):
+    """What an act left behind."""
+
+    revision: int
+    verb: str
+    by: str
+    at: int
+    text: CampaignText
 
 
 @dataclass(slots=True)
@@ -50,6 +61,8 @@ class Campaign:
     """Chunks whose events were handed on, and how many recipients they have."""
     free_at: float = 0.0
     """When the throttle allows the next chunk, in milliseconds."""
+    changes: list[CampaignChange] = field(default_factory=list)
+    """By each act that counted, in order."""
 
     @property
     def approvals_needed(self) -> int:
@@ -129,6 +142,12 @@ class Campaign:
             case "pause" | "resume" | "cancel":
                 self.state = {"pause": "paused", "resume": "running", "cancel": "cancelled"}[act.verb]
         self.per_second = act.per_second or self.per_second
+        self.changes.append(CampaignChange(self.revision, act.verb, act.by, act.at, self.text))
+
+    def since(self, revision: int) -> tuple[CampaignText | None, list[CampaignChange]]:
+        """What it said in a revision, and the changes after that; None: there was no such revision."""
+        known = {change.revision: change.text for change in self.changes}
+        return known.get(revision), [change for change in self.changes if change.revision > revision]
 
     def due_at(self, zone: str) -> int:
         """When chunks of a zone may be released."""

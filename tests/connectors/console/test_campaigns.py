@@ -210,6 +210,37 @@ def test_words_that_come_late_are_not_lost(told: Gateway) -> None:
     assert f'name="revision" value="{state(told, "late")[2]}"' in seen.text, "to be sent again on what there is now"
 
 
+def test_who_comes_late_sees_whose_words_he_would_replace(told: Gateway) -> None:
+    page, ann, bob = prepare(told, "both"), signed_in(told, "marketing"), signed_in(told, "admin")
+    seen = state(told, "both")[2]
+    form = {"name": "both", "title": "Sale", "body": "All is cheaper.", "revision": str(seen)}
+    assert bob.submit(page, f"{PAGE}/edit", form | {"title": "Bob's sale"}).status == 303
+    assert act(ann, page, "both", "approve", state(told, "both")[2]) == 303
+    late = ann.submit(page, f"{PAGE}/edit", form | {"title": "Ann's sale"})
+    assert late.status == 409
+    assert re.search(
+        r"Since you looked: admin changed what it says \([^;]* UTC\); marketing approved it \(", late.words
+    )
+    assert "title - Bob's sale Ann's sale" in late.words, "as it was, as it is, as she typed it"
+    assert "body - All is cheaper. All is cheaper." in late.words
+    assert "headline" not in late.words.partition("What it says")[0], "what nobody changed is left out"
+    assert "Replace what is there now" in late.words
+    assert ann.submit(page, f"{PAGE}/edit", form | {"revision": str(state(told, "both")[2])}).status == 303
+    assert told.get("/v1/campaigns/both", key="key-marketing").json["payload"]["title"] == "Sale"
+
+
+def test_who_comes_late_to_another_form_sees_what_it_says_now(told: Gateway) -> None:
+    page, ann, bob = prepare(told, "turned"), signed_in(told, "marketing"), signed_in(told, "admin")
+    seen = state(told, "turned")[2]
+    form = {"name": "turned", "title": "New", "body": "", "revision": str(seen)}
+    assert bob.submit(page, f"{PAGE}/edit", form).status == 303
+    late = ann.submit(
+        page, PAGE, {"name": "turned", "act": "start", "revision": str(seen), "value": "", "reason": "go"}
+    )
+    assert (late.status, "title - New (stays as it is now)" in late.words) == (409, True)
+    assert "Change the words" in late.words
+
+
 def test_a_form_has_it_go_in_stages(told: Gateway) -> None:
     page, users = prepare(told, "staged"), b"user\n" + b"".join(b"s%d\n" % number for number in range(200))
     ann, bob = signed_in(told, "marketing"), signed_in(told, "admin")
