@@ -180,7 +180,18 @@ def test_a_page_that_was_opened_without_a_network_shows_the_settings_when_it_is_
         settings.tokenProvider = async () => (await fetch("/token?tom")).text();
         document.querySelector("main").replaceChildren(settings);
     }""")
-    expect(page.get_by_role("alert")).to_have_text("Your settings cannot be shown now. Trying again …")
+    alert = page.get_by_role("alert")
+    expect(alert).to_have_text("Your settings cannot be shown now. Trying again …")
+    for language, text, direction in (
+        ("id-ID", "Pengaturan Anda", "ltr"),
+        ("ar", "لا يمكن عرض", "rtl"),
+        ("sv", "Your", "ltr"),
+    ):
+        page.evaluate("language => { document.querySelector('carillon-preferences').lang = language; }", language)
+        expect(alert).to_contain_text(text)
+        assert alert.evaluate("node => getComputedStyle(node).direction") == direction
+    page.evaluate("() => document.querySelector('carillon-preferences').removeAttribute('lang')")
+    expect(alert).to_contain_text("Your settings")
     host.site.mend()
     hint = page.get_by_text("protects your account", exact=False).first
     expect(hint).to_be_visible()

@@ -13,6 +13,17 @@ const TROUBLE = {
   en: "Your settings cannot be shown now. Trying again …",
   de: "Ihre Einstellungen sind gerade nicht zu sehen. Neuer Versuch …",
   fr: "Vos réglages ne peuvent être affichés pour le moment. Nouvel essai…",
+  es: "Sus ajustes no se pueden mostrar ahora. Reintentando…",
+  pt: "As suas definições não podem ser mostradas agora. A tentar de novo…",
+  it: "Al momento le impostazioni non si possono mostrare. Nuovo tentativo…",
+  tr: "Ayarlarınız şu anda gösterilemiyor. Yeniden deneniyor…",
+  ru: "Сейчас ваши настройки показать не удаётся. Повторяем попытку…",
+  hi: "आपकी सेटिंग अभी दिखाई नहीं जा सकतीं। फिर कोशिश हो रही है…",
+  id: "Pengaturan Anda tidak dapat ditampilkan sekarang. Mencoba lagi…",
+  zh: "暂时无法显示您的设置，正在重试…",
+  ja: "現在、設定を表示できません。再試行中…",
+  ko: "지금은 설정을 표시할 수 없습니다. 다시 시도하는 중…",
+  ar: "لا يمكن عرض إعداداتك الآن، جارٍ إعادة المحاولة…",
 }; // before the gateway gave words
 const CAPS = { max_per_hour: 10, max_per_day: 50 };
 const STYLE = `
@@ -78,6 +89,12 @@ function make(tag, attributes, ...children) {
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
   return node;
+}
+
+/** What is in the node is of this language, whatever the page's is. */
+function written(node, language) {
+  node.lang = language;
+  node.dir = language === "ar" ? "rtl" : "ltr";
 }
 
 const listed = (value) => (Array.isArray(value) ? value : []);
@@ -163,10 +180,16 @@ export class CarillonPreferences extends HTMLElement {
     } catch (error) {
       if (turn !== this.#begun) return;
       this.#tell("trouble", { error });
-      if (!this.#offer) this.#say(TROUBLE[language.split("-")[0]] ?? TROUBLE.en, true);
+      if (!this.#offer) this.#excuse(language.split("-")[0]);
       if (error.status < 500) return; // it would be refused again
       this.#again = setTimeout(() => this.refresh(), AGAIN_MS * (1 + Math.random()));
     }
+  }
+
+  #excuse(language) {
+    const spoken = language in TROUBLE ? language : "en";
+    written(this.#note, spoken);
+    this.#say(TROUBLE[spoken], true);
   }
 
   /** A call with the user's token; a fresh one is asked for where it was refused. Nobody signed in: undefined. */
@@ -255,10 +278,7 @@ export class CarillonPreferences extends HTMLElement {
     this.#root.replaceChildren();
     this.#say("");
     if (!this.#offer) return;
-    for (const node of [this.#note, this.#root]) {
-      node.lang = this.#offer.language;
-      node.dir = this.#offer.language === "ar" ? "rtl" : "ltr"; // whatever the page's is
-    }
+    for (const node of [this.#note, this.#root]) written(node, this.#offer.language);
     const named = Object.keys(this.#offer.categories).map((name) => this.#category(name));
     const [master, quiet, caps] = [this.#master(), this.#quiet(), this.#caps()];
     this.#root.append(master, ...named, quiet, caps, this.#muted(), this.#reached());
