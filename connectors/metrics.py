@@ -146,10 +146,10 @@ DELIVERY_SEND_SECONDS = Histogram(
     ["provider"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-ADDRESS_ANSWERS = Counter(
-    "carillon_address_answers_total",
-    "Messages taken, or whose registered address was gone, by when that was last registered: day (ago), week, older",
-    ["channel", "registered", "result"],
+NEW_ADDRESSES = Counter(
+    "carillon_new_addresses_total",
+    "Addresses registered for the first time, by this gateway; and those called gone within their first day, by any",
+    ["channel", "result"],
 )
 VERDICTS = Counter(
     "carillon_verdicts_total",

@@ -25,6 +25,7 @@ from connectors.gateway.problems import ProblemError
 from connectors.gateway.records import endpoint_record
 from connectors.gateway.writer import SettingWriter
 from connectors.log.interface import NewRecord
+from connectors.metrics import NEW_ADDRESSES
 from state.model.admission import AdmissionRules
 from state.model.audit import AuditRecord
 from state.model.documents import NewDevice
@@ -79,7 +80,8 @@ class Devices:
         endpoint = {**endpoint, "platform": platform and platform.lower(), "address": address}
         async with self._locked(user, endpoint["address"]):
             now_ms = self._clock()
-            new = endpoint_record(user, channel, endpoint_id, endpoint, now_ms, self._writer.partitions)
+            first = await asyncio.to_thread(self._directory.first_registered, user, channel, endpoint_id, address)
+            new = endpoint_record(user, channel, endpoint_id, endpoint, now_ms, self._writer.partitions, first)
             moved, surplus = await asyncio.to_thread(self._displaced, user, channel, endpoint_id, endpoint)
             records = [*map(self._gone, moved), *map(self._gone, surplus), new]
             loser = next((device.user for device in moved if device.user != user), None)
@@ -87,6 +89,8 @@ class Devices:
                 await self._writer.append(records)
             else:
                 await self._acts.note(self._move(by, loser, user), *records)
+        if first is None and endpoint.get("state") != "invalid":
+            NEW_ADDRESSES.labels(channel, "registered").inc()
         return now_ms, [device.id for device in surplus]
 
     def _move(self, by: Principal, loser: str, user: str) -> AuditRecord:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -38,6 +39,9 @@ CREATE TABLE IF NOT EXISTS preference (
 CREATE TABLE IF NOT EXISTS endpoint (
     user TEXT, channel TEXT, id TEXT, place INTEGER, address_hash BLOB, platform TEXT, active INTEGER,
     registered_at INTEGER, cause TEXT, PRIMARY KEY (user, channel, id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS first_registration (
+    user TEXT, channel TEXT, id TEXT, at INTEGER, PRIMARY KEY (user, channel, id)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS segment (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS owner ON endpoint (address_hash) WHERE active = 1;
@@ -70,6 +74,8 @@ class ActiveEndpoint(NamedTuple):
 
 
 _GONE = "gone"
+_YOUNG_MS = 86_400_000
+_FIRST = "SELECT coalesce(at, registered_at) FROM endpoint LEFT JOIN first_registration USING (user, channel, id)"
 _json = msgspec.json
 
 
@@ -89,6 +95,7 @@ class Directory:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._canonical_address = canonical_address
         self._lock = threading.Lock()
+        self._young_gone = Counter[str]()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
@@ -174,13 +181,16 @@ class Directory:
             return
         body = ENDPOINT.decode(record.value)
         if body.gone_at is not msgspec.UNSET:
-            self._db.execute(
+            cause = _GONE if body.cause is msgspec.UNSET else body.cause
+            ended = self._db.execute(
                 "UPDATE endpoint SET active = 0, cause = ?"
                 " WHERE user = ? AND channel = ? AND id = ? AND registered_at <= ? AND active = 1",
-                (_GONE if body.cause is msgspec.UNSET else body.cause, body.user, body.channel, body.id, body.gone_at),
+                (cause, body.user, body.channel, body.id, body.gone_at),
             )
+            if ended.rowcount and cause == _GONE:
+                self._count_young(body, record.timestamp_ms)
             return
-        self._db.execute(
+        taken = self._db.execute(
             "INSERT INTO endpoint VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL) ON CONFLICT (user, channel, id) DO UPDATE"
             " SET place = excluded.place, address_hash = excluded.address_hash, platform = excluded.platform,"
             " active = excluded.active, registered_at = excluded.registered_at, cause = NULL"
@@ -190,6 +200,23 @@ class Directory:
                 int(body.state == "active" and bool(body.address)), body.registered_at,
             ),
         )  # fmt: skip
+        if taken.rowcount:
+            self._take_first(body)
+
+    def _take_first(self, body: EndpointRecord) -> None:
+        at, key = body.first_at, (body.user, body.channel, body.id)
+        if at is msgspec.UNSET:
+            self._db.execute("DELETE FROM first_registration WHERE user = ? AND channel = ? AND id = ?", key)
+        else:
+            self._db.execute("INSERT OR REPLACE INTO first_registration VALUES (?, ?, ?, ?)", (*key, at))
+
+    def _count_young(self, body: EndpointRecord, gone_at: int) -> None:
+        """One that is gone within a day of its first registration."""
+        ((first,),) = self._db.execute(
+            f"{_FIRST} WHERE user = ? AND channel = ? AND id = ?", (body.user, body.channel, body.id)
+        )
+        if gone_at - first < _YOUNG_MS:
+            self._young_gone[body.channel] += 1
 
     def _canonical(self, body: EndpointRecord) -> str:
         """An address that came another way than through a gateway may be spelled otherwise."""
@@ -240,6 +267,24 @@ class Directory:
         """Give one endpoint of a user if it is active."""
         found = self._devices("user = ? AND channel = ? AND id = ? AND active = 1", (user, channel, endpoint_id))
         return found[0] if found else None
+
+    def first_registered(self, user: str, channel: str, endpoint_id: str, address: str) -> int | None:
+        """When this address was registered first, for him there or for whoever has it now; None: never, as far as is
+        known.
+        """
+        hashed = address_hash(address)
+        row = self._one(
+            f"{_FIRST} WHERE user = ? AND channel = ? AND id = ? AND address_hash = ?"
+            f" UNION ALL {_FIRST} WHERE address_hash = ? AND active = 1 AND channel = ?",
+            (user, channel, endpoint_id, hashed, hashed, channel),
+        )
+        return None if row is None else int(row[0])
+
+    def take_young_gone(self) -> Counter[str]:
+        """How many by channel were called gone within a day of their first registration, since this was asked last."""
+        with self._lock:
+            gone, self._young_gone = self._young_gone, Counter()
+        return gone
 
     def aged(self, until_ms: int, count: int) -> list[ActiveEndpoint]:
         """Give active push tokens registered by then, oldest first; one without a time has no age."""

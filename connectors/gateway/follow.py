@@ -15,7 +15,7 @@ import structlog
 
 from connectors.gateway.directory import Directory
 from connectors.log.interface import Log, Reader, Record
-from connectors.metrics import GATEWAY_FOLLOW_ERRORS
+from connectors.metrics import GATEWAY_FOLLOW_ERRORS, NEW_ADDRESSES
 from state.model.dead_letter import error_text
 from state.model.errors import UNDECODABLE, LogError, MalformedRecordError, OffsetOutOfRangeError
 
@@ -120,6 +120,8 @@ class Follower:
             kept = [(place, offset) for place, offset in after.items() if place[0] not in self._since]
             malformed = self._directory.follow(records, kept)
             GATEWAY_FOLLOW_ERRORS.labels("malformed").inc(malformed)
+            for channel, number in self._directory.take_young_gone().items():
+                NEW_ADDRESSES.labels(channel, "gone").inc(number if self.caught_up else 0)
         if not self.caught_up and all(after[place] >= end for place, end in self._goal.items()):
             self._caught_up.set()
 

@@ -103,7 +103,13 @@ def profile_record(user: str, locale: str | None, name: str | None, partitions: 
 
 
 def endpoint_record(
-    user: str, channel: str, endpoint_id: str, endpoint: dict[str, Any], registered_at: int, partitions: PartitionCount
+    user: str,
+    channel: str,
+    endpoint_id: str,
+    endpoint: dict[str, Any],
+    registered_at: int,
+    partitions: PartitionCount,
+    first_at: int | None = None,
 ) -> NewRecord:
     """An address of a user, or with state `invalid` that it is none (any more); the address is then empty."""
     body = EndpointRecord(
@@ -114,6 +120,7 @@ def endpoint_record(
         address=endpoint.get("address") or "",
         state=endpoint.get("state") or "active",
         registered_at=registered_at,
+        first_at=UNSET if first_at is None else first_at,
     )
     return _record(ENDPOINTS, [user, channel, endpoint_id], ENDPOINT, body, partitions)
 

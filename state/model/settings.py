@@ -42,6 +42,8 @@ class EndpointRecord(msgspec.Struct, frozen=True):
     registered_at: SafeInt = 0
     gone_at: SafeInt | msgspec.UnsetType = msgspec.UNSET
     cause: str | msgspec.UnsetType = msgspec.UNSET
+    first_at: SafeInt | msgspec.UnsetType = msgspec.UNSET
+    """When this address was registered for the first time, if that was before."""
 
 
 class GoneRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,22 +6,17 @@ One for all lanes of a process, which is where a provider's credential is. What 
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import cache
 from threading import Lock
 
 import structlog
 
-from connectors.metrics import ADDRESS_ANSWERS, VERDICTS
+from connectors.metrics import VERDICTS
 from flows.steps.sending.records import verdict_of
 from flows.steps.sending.task import SendTask
 from operators.brake import Brake, BrakeConfig, Judged
-from operators.late import GIVEN_ADDRESS
 from state.model.settings import GoneRecord
 
 _SAID_EVERY_MS = 60_000
-_DAY_MS = 86_400_000
-_answers = cache(ADDRESS_ANSWERS.labels)
-"""Kept, as looking it up costs more than counting."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -37,9 +32,6 @@ class Verdicts:
     def of(self, task: SendTask, now: int) -> GoneRecord | None:
         """What an ended delivery says of its address; None also where the provider is not believed."""
         provider, verdict = task.history.provider or "", verdict_of(task)
-        registered = task.device.id != GIVEN_ADDRESS
-        if registered and (verdict is not None or task.history.outcome == "DELIVERED"):
-            _answers(task.channel, _registered(task, now), "taken" if verdict is None else "gone").inc()
         with self._lock:
             brake = self._brakes[provider]
             if verdict is None:
@@ -65,11 +57,3 @@ class Verdicts:
             answers_in_hour=judged.answers,
             remedy="check topic and environment; if the addresses are gone indeed, raise limits.gone_share",
         )
-
-
-def _registered(task: SendTask, now: int) -> str:
-    """Addresses that somebody invents are new ones: among all, few of them would not be seen. But apps register again
-    at every start, and that counts as new too.
-    """
-    days = (now - task.device.registered_at) // _DAY_MS
-    return "day" if days < 1 else "week" if days < 7 else "older"

@@ -1,6 +1,7 @@
 """The calls of users about their devices, on a real gateway process."""
 
 import json
+import re
 from hashlib import sha256
 from typing import Any
 from uuid import uuid4
@@ -33,6 +34,25 @@ def test_eleventh_device_displaces_the_oldest(gateway: Gateway) -> None:
     assert set(active(gateway, user)) == {f"d{number}" for number in range(1, 11)}
     assert register(gateway, user, "d1", token(f"{user}-new")).json["removed"] == [], "known devices take no new place"
     assert register(gateway, user, "d11", token(f"{user}-11")).json["removed"] == ["d2"], "d1 was registered anew"
+
+
+def first_registrations(gateway: Gateway) -> float:
+    text = gateway.get("/metrics", key="key-ops").body.decode()
+    found = re.search(r'carillon_new_addresses_total\{channel="push",result="registered"\} (\S+)', text)
+    return 0 if found is None else float(found[1])
+
+
+def test_the_first_registration_of_a_token_is_kept(gateway: Gateway) -> None:
+    """FAULTS S22."""
+    user = uuid4().hex
+    before = first_registrations(gateway)
+    for name in ("one", "one", "two", "two"):
+        register(gateway, user, "phone", token(user + name))
+    kept = [
+        (each["registered_at"], each.get("first_at")) for each in gateway.values("endpoints") if each["user"] == user
+    ]
+    assert [first for _, first in kept] == [None, kept[0][0], None, kept[2][0]]
+    assert first_registrations(gateway) - before == 2
 
 
 def test_token_of_another_user_moves(gateway: Gateway) -> None:

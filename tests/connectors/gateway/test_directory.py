@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from connectors.gateway.directory import Directory, StoredPreference
 from connectors.gateway.records import endpoint_record, gone_record, preference_record
-from connectors.log.interface import Record
+from connectors.log.interface import NewRecord, Record
 
 _OF_VERSION_2 = """
 CREATE TABLE position (topic TEXT, part INTEGER, next INTEGER, PRIMARY KEY (topic, part)) WITHOUT ROWID;
@@ -60,4 +61,37 @@ def test_a_file_of_before_causes_goes_on(tmp_path: Path) -> None:
     assert directory.retired("ann") == [], "nobody can tell why"
     assert [each.id for each in directory.devices("ann")] == ["e"]
     assert directory.position("endpoints", 0) == 5
+    directory.close()
+
+
+DAY_MS = 86_400_000
+
+
+def of_ann(token: str, at: int, first: int | None = None) -> NewRecord:
+    return endpoint_record("ann", "push", "d", {"address": token}, at, lambda _topic: 1, first)
+
+
+def test_an_address_keeps_its_first_registration(tmp_path: Path) -> None:
+    """FAULTS S22: of what is gone within a day, only that counts which was registered for the first time that day."""
+    directory, offsets = Directory(tmp_path / "directory.sqlite", lambda _channel, _platform, address: address), count()
+
+    def take(new: NewRecord, at: int) -> None:
+        directory.apply([Record(new.topic, 0, next(offsets), at, new.key, new.value, new.headers)])
+
+    def gone(at: int) -> dict[str, int]:
+        take(gone_record("ann", "push", "d", at, lambda _topic: 1), at)
+        return dict(directory.take_young_gone())
+
+    assert directory.first_registered("ann", "push", "d", "one") is None
+    take(of_ann("one", DAY_MS), DAY_MS)
+    assert directory.first_registered("ann", "push", "d", "one") == DAY_MS
+    assert directory.first_registered("bob", "push", "phone", "one") == DAY_MS, "one that moves is not new"
+    assert directory.first_registered("ann", "push", "d", "two") is None
+    take(of_ann("one", 3 * DAY_MS, DAY_MS), 3 * DAY_MS)
+    assert directory.first_registered("ann", "push", "d", "one") == DAY_MS
+    assert gone(3 * DAY_MS + 1) == {}
+    assert directory.first_registered("ann", "push", "d", "one") == DAY_MS, "also where it is gone"
+    take(of_ann("two", 4 * DAY_MS), 4 * DAY_MS)
+    assert gone(5 * DAY_MS - 1) == {"push": 1}
+    assert gone(5 * DAY_MS - 1) == {}, "it is gone already"
     directory.close()
