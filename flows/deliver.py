@@ -30,7 +30,7 @@ from flows.steps.deliver.strategy import EPOCH_RECORDS, DeliverStrategy
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.lanes.steps import LaneLogic, Lanes, lane_number
 from state.deliver.store import read_start
-from state.model.delivery import EMISSION_SLICE
+from state.model.delivery import EMISSION_SLICES
 from state.model.envelope import schema_of
 from state.model.group_keys import GROUP_KEYS
 from state.model.topics import DELIVER
@@ -81,7 +81,7 @@ def wire(open_log: Callable[[], Log], parts: LaneParts, *, drain: Callable[[], b
 
 def _weigh(record: Record) -> int:
     """A slice only waits at first; all others are opened at once, each at the same cost."""
-    return len(record.value) if schema_of(record.headers) == EMISSION_SLICE else PORTION_BYTES // _AT_ONCE
+    return len(record.value) if schema_of(record.headers) in EMISSION_SLICES else PORTION_BYTES // _AT_ONCE
 
 
 def build() -> Dataflow:

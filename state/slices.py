@@ -116,8 +116,9 @@ def encode_slice(facts: SliceFacts, recipients: Recipients) -> bytes:
     }
     if recipients.until.any():
         columns["held_ms"] = narrow(recipients.until - facts.decided_at, recipients.until == 0)
-    if any(ending.emitted for ending in facts.endings):
-        columns["tag"] = tag_column(recipients.tags)
+    emitted = _has(facts, "emitted")
+    if emitted.any():
+        columns["tag"] = tag_column(np.where(emitted[ending], recipients.tags, 0))
         columns["deliveries"] = narrow(recipients.deliveries)
     return batch_bytes(columns, facts)
 

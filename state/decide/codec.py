@@ -1,4 +1,4 @@
-"""Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (1; U: 3; M: 2
+"""Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (1; U: 4; M: 2
 where the group has rows of kind H, 3 where it has rows of kind C, 4 where it has rows of kind A or B, so that a program
 that would not read them refuses the group), then MessagePack.
 
@@ -10,9 +10,10 @@ are neighbours.
   or null, and where the log says so: what providers reach].
 - U: users. Rest: chunk u32, rows chunk*256 and following. [ids, distinct documents, document number per row, known
   flags (one byte each), preference versions i64, endpoint versions i64, per row null or MessagePack bytes of [[channel,
-  id, platform, address, active, registered_at, place]], per row [locale, name] or null, hashes u64, tags u64, usable
-  channels (one byte each), active push devices i64, whether what is sent to is exactly what is registered (one byte
-  each)]. Version 2 lacks the last, which follows from the rest.
+  id, platform, address (one in hex as its bytes), active, registered_at, place]], per row [locale, name] or null,
+  hashes u64, tags u64, usable channels (one byte each), active push devices i64, whether what is sent to is exactly
+  what is registered (one byte each)]. Version 3 has all addresses as text; version 2 lacks the last besides, which
+  follows from the rest.
 - D: a user who changed since the chunk was written, in place of his row there. Rest: row u32. As U, for that one row.
 - G: an open or held group. Rest: row u32, digest of its key 16 bytes. [kind, type, object, place (of the key), row,
   place, state, due, timer, own_wait, items [[event place, joined_at, waited_ms, inbox, cap_hour, cap_day,
@@ -61,8 +62,8 @@ from state.disk.packing import VERSION, pack, unpack
 from state.model.errors import StateDamagedError
 from state.model.event import Event
 
-USERS_VERSION = b"\x03"
-_USERS_WITHOUT_REACHED = b"\x02"
+USERS_VERSION = b"\x04"
+_USERS_EARLIER = b"\x02", b"\x03"
 META_BATCHES_VERSION = b"\x02"
 META_SLOTS_VERSION = b"\x03"
 META_BLOCKS_VERSION = b"\x04"
@@ -137,7 +138,7 @@ def decode_users(users: UserTable, first: int, value: bytes) -> None:
     """
     if first > len(users):
         raise StateDamagedError(f"users: row {len(users)} is missing; rebuild the state from the log")
-    version = _USERS_WITHOUT_REACHED if value[:1] == _USERS_WITHOUT_REACHED else USERS_VERSION
+    version = value[:1] if value[:1] in _USERS_EARLIER else USERS_VERSION
     (
         ids, documents, numbers, known, preference_versions, endpoint_versions, endpoints, profiles, hashes, tags,
         usable, push_devices, *as_stored,

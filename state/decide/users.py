@@ -18,7 +18,14 @@ from state.decide.packed_texts import PackedTexts, TextStretch, grown
 from state.decide.packed_values import AnyRows, PackedValues
 from state.decide.preferences import EMPTY, PreferenceTable
 from state.model.addresses import CHANNEL_BIT, Served, canonical
-from state.model.delivery import DeviceAddress, Endpoint, addresses_of
+from state.model.delivery import (
+    DeviceAddress,
+    Endpoint,
+    PackedEndpoint,
+    addresses_of,
+    pack_endpoints,
+    unpack_endpoints,
+)
 from state.model.keys import user_tag
 from state.model.load import DORMANT_AFTER_MS
 from state.model.preference import Preference, muted_names
@@ -27,12 +34,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NO_VERSION = -1
-_pack = msgspec.msgpack.Encoder().encode
-
-
-_unpack = msgspec.msgpack.Decoder(list[Endpoint]).decode
-_unpack_many = msgspec.msgpack.Decoder(list[list[Endpoint]]).decode
-_NONE = _pack([])
+_unpack_many = msgspec.msgpack.Decoder(list[list[PackedEndpoint]]).decode
+_NONE = pack_endpoints([])
 _NOT_JUDGED, _AS_STORED, _DERIVED = 0, 1, 2
 """Of a row: whether what is sent to is exactly what is stored."""
 
@@ -180,14 +183,14 @@ class UserTable:
     def endpoints_of(self, row: int) -> list[Endpoint]:
         """The registrations of a row."""
         packed = self.endpoints.get(row)
-        return [] if packed is None else _unpack(packed)
+        return [] if packed is None else unpack_endpoints(packed)
 
     def set_endpoint(self, user: str, endpoint: Endpoint) -> int:
         """Latest per user, channel and id; returns the row."""
         row = self.row(user)
         name = endpoint[:2]
         kept = [each for each in self.endpoints_of(row) if each[:2] != name]
-        self.assign_endpoints(row, _pack(sorted([*kept, endpoint])))
+        self.assign_endpoints(row, pack_endpoints(sorted([*kept, endpoint])))
         self.endpoint_version[row] = endpoint.place
         self.known[row] = True
         self.changed.add(row)
@@ -205,11 +208,11 @@ class UserTable:
         self.push_devices[row] = channels.count("push")
 
     def _note_reached(self, row: int, packed: bytes) -> list[Endpoint]:
-        stored = _unpack(packed)
+        stored = unpack_endpoints(packed)
         reached = self._reached(stored)
         self.reached[row] = _AS_STORED if reached == stored else _DERIVED
         if reached != stored:
-            self._derived.put(row, _pack(reached))
+            self._derived.put(row, pack_endpoints(reached))
         return reached
 
     def _reached(self, endpoints: list[Endpoint]) -> list[Endpoint]:
@@ -256,7 +259,7 @@ class UserTable:
         if self.reached[row] == _NOT_JUDGED:
             self._note_reached(row, self.endpoints.get(row) or _NONE)
         packed = (self._derived if self.reached[row] == _DERIVED else self.endpoints).get(row)
-        return () if packed is None else addresses_of(_unpack(packed), channel)
+        return () if packed is None else addresses_of(unpack_endpoints(packed), channel)
 
     def reached_of(self, rows: AnyRows) -> "pa.Array[Any]":
         """Where users are reached on any channel: of each, MessagePack of a list of endpoints."""
@@ -284,7 +287,7 @@ class UserTable:
         for row in rows[self.reached[rows] == _NOT_JUDGED].tolist():
             self._note_reached(row, self.endpoints.get(row) or _NONE)
 
-    def _endpoints_of_all(self, rows: AnyRows) -> list[list[Endpoint]]:
+    def _endpoints_of_all(self, rows: AnyRows) -> list[list[PackedEndpoint]]:
         values = self.endpoints.column(rows).buffers()[2]
         array = b"\xdd" + len(rows).to_bytes(4, "big")  # the head of a MessagePack array: all are read in one call
         return _unpack_many(array + (b"" if values is None else values))

@@ -1,11 +1,12 @@
 """What the sending side reads and writes (TOPICS.md): emissions to deliver, attempts, delivery records, verdicts.
 
-`emission/3+arrow` is an Arrow IPC stream of one record batch. What is the same in every row is in the schema's
-metadata, an emission's id is the shared `emission_base` and the row's `tag` in hex, and `endpoints` are all addresses
-of a user as decide stores them. Earlier releases wrote `emission/1+arrow`, with a column for each field.
+`emission/4+arrow` is an Arrow IPC stream of one record batch. What is the same in every row is in the schema's
+metadata, an emission's id is the shared `emission_base` and what follows from the user, and `endpoints` are all
+addresses of a user as decide stores them (`pack_endpoints`). Earlier releases wrote `emission/3+arrow`, with the user's
+part of the ids in a column `tag`, and `emission/1+arrow`, with a column for each field.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,13 +15,15 @@ from msgspec import UNSET, UnsetType
 
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.event import TextDraft
-from state.model.keys import user_tag
+from state.model.keys import TAG_BYTES, user_tag
 from state.model.preference import QuietRange
 from state.model.schema import Schema
 
 EMISSION_JSON = "emission/1+json"
 EMISSION_ARROW = "emission/1+arrow"
-EMISSION_SLICE = "emission/3+arrow"
+EMISSION_TAGGED = "emission/3+arrow"
+EMISSION_SLICE = "emission/4+arrow"
+EMISSION_SLICES = frozenset({EMISSION_TAGGED, EMISSION_SLICE})
 
 
 class DeviceAddress(msgspec.Struct, frozen=True):
@@ -42,6 +45,56 @@ class Endpoint(NamedTuple):
     active: bool
     registered_at: int
     place: int
+
+
+class PackedEndpoint(NamedTuple):
+    """An `Endpoint` as it is stored: an address in hex, as many tokens are, is its bytes."""
+
+    channel: str
+    id: str
+    platform: str | None
+    address: Any
+    """Text, bytes or None."""
+    active: bool
+    registered_at: int
+    place: int
+
+
+_HEX_MIN = 32
+_pack = msgspec.msgpack.Encoder().encode
+_packed_endpoints = msgspec.msgpack.Decoder(list[PackedEndpoint]).decode
+
+
+def pack_endpoints(endpoints: Iterable[Endpoint]) -> bytes:
+    """As MessagePack; `unpack_endpoints` gives exactly the same again."""
+    return _pack([each._replace(address=_packed_address(each.address)) for each in endpoints])
+
+
+def _packed_address(address: str | None) -> Any:
+    if address is None or len(address) < _HEX_MIN:
+        return address
+    try:
+        packed = bytes.fromhex(address)
+    except ValueError:
+        return address
+    return packed if packed.hex() == address else address  # capitals and blanks are read, too
+
+
+def unpack_endpoints(packed: bytes) -> list[Endpoint]:
+    """Registrations as they were packed; earlier releases packed every address as text.
+
+    :raises msgspec.DecodeError: they are none.
+    """
+    found = _packed_endpoints(packed)
+    return [Endpoint(*each[:3], _address_of(each.address), *each[4:]) for each in found]
+
+
+def _address_of(packed: object) -> str | None:
+    if isinstance(packed, bytes):
+        return packed.hex()
+    if packed is None or isinstance(packed, str):
+        return packed
+    raise msgspec.ValidationError("address: no text, or bytes")
 
 
 def addresses_of(endpoints: Sequence[Endpoint], channel: str) -> tuple[DeviceAddress, ...]:
@@ -164,7 +217,6 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _to_deliver = msgspec.json.Decoder(ToDeliver)
-_endpoints = msgspec.msgpack.Decoder(list[Endpoint]).decode
 ATTEMPT, WITHDRAWAL = Schema("attempt", Attempt), Schema("withdrawal", Withdrawal)
 _JSON_COLUMNS = ("devices", "rest", "payload", "digest_items", "actors", "quiet")
 
@@ -189,33 +241,42 @@ def _batch(value: bytes) -> list[ToDeliver]:
     return msgspec.convert(_without_json(batch_rows(value, "emission")), list[ToDeliver])
 
 
-def _slice(value: bytes) -> list[ToDeliver]:
+def _slice(value: bytes, tag_of: Callable[[dict[str, Any]], bytes]) -> list[ToDeliver]:
     common, rows = _slice_rows(value)
+    base = str(common.pop("emission_base", ""))
     channel, rest = str(common.get("channel")), msgspec.convert(common.pop("rest", []), list[str])
     for row in rows:
+        row["emission_id"] = base + tag_of(row).hex()
         packed = row.pop("endpoints", None)
         if not isinstance(packed, bytes):
             raise MalformedRecordError("emission: endpoints: missing, or no bytes")
-        endpoints = _endpoints(packed)
+        endpoints = unpack_endpoints(packed)
         row["devices"] = addresses_of(endpoints, channel)
         row["rest"] = [ChannelAddresses(each, addresses_of(endpoints, each)) for each in rest]
     return msgspec.convert([common | row for row in rows], list[ToDeliver])
 
 
+def _written_tag(row: dict[str, Any]) -> bytes:
+    tag = row.pop("tag", None)
+    if not isinstance(tag, bytes) or len(tag) != TAG_BYTES:
+        raise MalformedRecordError(f"emission: tag: not {TAG_BYTES} bytes throughout")
+    return tag
+
+
+def _own_tag(row: dict[str, Any]) -> bytes:
+    user = row.get("user")
+    if not isinstance(user, str):
+        raise MalformedRecordError("emission: user: no text, or missing")
+    return user_tag(user)
+
+
 def _slice_rows(value: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What all emissions have in common, and what each of them has."""
-    from state.model.arrow import batch_table, common_json, emission_ids  # with pyarrow, as above
+    from state.model.arrow import batch_table, common_json  # with pyarrow, as above
 
-    table = batch_table(value, "emission").combine_chunks()
+    table = batch_table(value, "emission")
     common: dict[str, Any] = msgspec.json.decode(common_json(table, "emission"), type=dict[str, Any])
-    if "tag" not in table.column_names:
-        raise MalformedRecordError("emission: tag: missing")
-    base = str(common.pop("emission_base", ""))
-    if not len(table):
-        return common, []
-    ids = emission_ids(base, table["tag"].chunk(0), "emission: tag").to_pylist()
-    rows = _without_json(table.drop_columns(["tag"]).to_pylist())
-    return common, [{"emission_id": each, **row} for each, row in zip(ids, rows, strict=True)]
+    return common, _without_json(table.to_pylist())
 
 
 def _without_json(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -229,7 +290,8 @@ def _without_json(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 _READERS: Mapping[str, Callable[[bytes], list[ToDeliver]]] = {
     EMISSION_JSON: lambda value: [_to_deliver.decode(value)],
     EMISSION_ARROW: _batch,
-    EMISSION_SLICE: _slice,
+    EMISSION_TAGGED: lambda value: _slice(value, _written_tag),
+    EMISSION_SLICE: lambda value: _slice(value, _own_tag),
 }
 
 

@@ -36,6 +36,9 @@ def groups_of_partition(partition: int, partitions: int) -> range:
     return range(first, last)
 
 
+TAG_BYTES = 8
+
+
 def emission_base(type_name: str, object_id: str | None, first_event_id: str) -> str:
     """The part of an emission's identity that a fan-out shares."""
     content = orjson.dumps([type_name, object_id, first_event_id])
@@ -43,8 +46,8 @@ def emission_base(type_name: str, object_id: str | None, first_event_id: str) ->
 
 
 def user_tag(user: str) -> bytes:
-    """The user's part of an emission's identity: eight bytes."""
-    return hashlib.blake2b(user.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    """The user's part of an emission's identity."""
+    return hashlib.blake2b(user.encode("utf-8", "surrogatepass"), digest_size=TAG_BYTES).digest()
 
 
 def emission_id(user: str, type_name: str, object_id: str | None, first_event_id: str) -> str:

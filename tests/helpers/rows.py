@@ -36,9 +36,9 @@ def rows_of(record: NewRecord | Record) -> list[Row]:
                 row[name] = orjson.loads(row[name])
     if schema == b"inbox/2+arrow":
         return [common | row for row in rows]
-    if schema == b"emission/3+arrow":
+    if schema == b"emission/4+arrow":
         base, rest = common.pop("emission_base"), common.pop("rest", [])
-        rows = [{"emission_id": base + row.pop("tag").hex(), "rest": [], **common, **row} for row in rows]
+        rows = [{"emission_id": base + _own_part(row["user"]), "rest": [], **common, **row} for row in rows]
         for row in rows:
             endpoints = msgspec.msgpack.decode(row.pop("endpoints"))
             row["devices"] = _addresses(endpoints, row["channel"])
@@ -48,10 +48,18 @@ def rows_of(record: NewRecord | Record) -> list[Row]:
 
 def _addresses(endpoints: list[list[Any]], channel: str) -> list[Row]:
     return [
-        {"id": each[1], "platform": each[2], "address": each[3], "registered_at": each[5]}
+        {"id": each[1], "platform": each[2], "address": _text(each[3]), "registered_at": each[5]}
         for each in endpoints
         if each[0] == channel
     ]
+
+
+def _text(address: Any) -> str | None:
+    return address.hex() if isinstance(address, bytes) else address
+
+
+def _own_part(user: str) -> str:
+    return hashlib.blake2b(user.encode(), digest_size=8).hexdigest()
 
 
 def _emitted(common: Row, row: Row) -> bool:

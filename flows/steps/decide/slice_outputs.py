@@ -16,7 +16,7 @@ from operators.route import ChannelRoute
 from operators.templates import row_language
 from state.decide.group import GroupState
 from state.decide.users import UserTable
-from state.model.arrow import TEXT, Column, batch_bytes, coded, distinct_numbers, flags, integers, tag_column
+from state.model.arrow import TEXT, Column, batch_bytes, coded, distinct_numbers, flags, integers
 from state.model.delivery import EMISSION_SLICE
 from state.model.event import Event
 from state.model.inbox import INBOX_SLICE, InboxOperation
@@ -188,7 +188,7 @@ def _common_delivery(state: GroupState, decided: Slice) -> Mapping[str, object]:
 
 
 def _own_delivery(state: GroupState, event: Event, rows: RowNumbers, users: Column) -> dict[str, Column]:
-    columns = {"tag": tag_column(state.users.tag[rows]), "user": users}
+    columns = {"user": users}
     profiles = state.users.profiles
     if profiles:
         found = [profiles.get(row, (None, None)) for row in rows.tolist()]

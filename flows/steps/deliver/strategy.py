@@ -29,7 +29,7 @@ from operators.attempts import UNKNOWN, DeliveryHistory
 from state.deliver.store import SENT_FOR_MS, LaneCommit, SendingStore, key_digest
 from state.disk.poison import PoisonJournal
 from state.model.dead_letter import AGAIN_HEADER
-from state.model.delivery import EMISSION_SLICE, WITHDRAWAL, ToDeliver, decode_to_deliver
+from state.model.delivery import EMISSION_SLICES, WITHDRAWAL, ToDeliver, decode_to_deliver
 from state.model.envelope import OutputHeader, TopicPartition, header, parse_output_header, schema_of
 from state.model.errors import MalformedRecordError
 from state.model.ledger import CountsRecord
@@ -136,7 +136,7 @@ class DeliverStrategy:
 
     def _may_wait(self, record: Record) -> bool:
         """A slice, unless what `attempts` says of it would be forgotten meanwhile."""
-        return schema_of(record.headers) == EMISSION_SLICE and not self.in_hand.recovered[record.partition].histories
+        return schema_of(record.headers) in EMISSION_SLICES and not self.in_hand.recovered[record.partition].histories
 
     def _take(self, opened: OpenRecord, record: Record, *, counted: bool) -> None:
         emissions = decode_to_deliver(schema_of(record.headers), record.value)

@@ -197,7 +197,7 @@ def test_the_history_is_a_rich_one(whole: History) -> None:
     """What the tests above compare has every kind of thing in it."""
     schemas = {dict(r.headers)["schema"] for topic in ("ledger", "inbox", "deliver.push") for p in range(PARTITIONS)
                for r in read_all(whole.log, topic, p)}  # fmt: skip
-    assert {b"decision/1+json", b"slice/1+arrow", b"emission/1+json", b"emission/3+arrow", b"counts/1+json",
+    assert {b"decision/1+json", b"slice/1+arrow", b"emission/1+json", b"emission/4+arrow", b"counts/1+json",
             b"inbox/1+json", b"inbox/2+arrow"} <= schemas  # fmt: skip
     letters = [json.loads(r.value) for p in range(PARTITIONS) for r in read_all(whole.log, "dead_letters", p)]
     assert {letter["kind"] for letter in letters} == {"malformed", "killed"}

@@ -16,7 +16,7 @@ from state.decide import codec
 from state.decide.preferences import PreferenceTable
 from state.decide.users import UserTable
 from state.model.addresses import Served, canonical
-from state.model.delivery import DeviceAddress, Endpoint, addresses_of
+from state.model.delivery import DeviceAddress, Endpoint, addresses_of, pack_endpoints, unpack_endpoints
 
 USERS = [f"u{number}" for number in range(12)]
 TOKEN = "AB" * 32
@@ -66,7 +66,7 @@ def check(users: UserTable, registered: Registered, served: Served | None, choos
     """Gives how many rows are not sent to as they are registered."""
     rows = np.array(choose.sample(range(len(USERS)), choose.randrange(1, len(USERS) + 1)), np.int32)
     packed: list[Any] = users.reached_of(rows).to_pylist()
-    many = [msgspec.msgpack.decode(each, type=list[Endpoint]) for each in packed]
+    many = [unpack_endpoints(each) for each in packed]
     for row, endpoints in zip(rows.tolist(), many, strict=True):
         usable = set()
         for channel in ADDRESSES:
@@ -96,3 +96,14 @@ def test_one_and_many_are_reached_where_they_registered(seed: int) -> None:
         if choose.random() < 0.2:
             others += check(users, registered, served, choose)
     assert others > 10, "the test met rows of both kinds"
+
+
+OTHERS = [None, "", TOKEN, "a" * 63, "ab " * 32, "a_" * 32, "\uff10" * 64, "https://hooks.example/" + "ab" * 32]
+
+
+@pytest.mark.parametrize("address", ["ab" * 16, "ab" * 32, *OTHERS])
+def test_every_address_is_read_as_it_was_registered(address: str | None) -> None:
+    endpoint = Endpoint("push", "phone", "ios", address, True, 5, 7)
+    packed, earlier = pack_endpoints([endpoint]), msgspec.msgpack.encode([endpoint])
+    assert unpack_endpoints(packed) == unpack_endpoints(earlier) == [endpoint]
+    assert (packed == earlier) == (address in OTHERS), "a token in hex takes half the bytes"

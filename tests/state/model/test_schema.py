@@ -25,6 +25,6 @@ def test_a_null_is_a_missing_key() -> None:
 def test_what_is_no_record_is_malformed(value: bytes) -> None:
     with pytest.raises(MalformedRecordError):
         KILL.decode(value)
-    for schema in ("emission/1+json", "emission/1+arrow", "emission/3+arrow", "none"):
+    for schema in ("emission/1+json", "emission/1+arrow", "emission/3+arrow", "emission/4+arrow", "none"):
         with pytest.raises(MalformedRecordError):
             decode_to_deliver(schema, value)

@@ -21,7 +21,7 @@ from flows.steps.deliver.slices import WaitingSlice, WaitingSlices
 from flows.steps.lanes.lane import Lane
 from state.model.arrow import batch_bytes
 from state.model.content import WithdrawalContent
-from state.model.delivery import Endpoint
+from state.model.delivery import EMISSION_SLICE, Endpoint, pack_endpoints
 from state.model.envelope import OutputHeader, parse_output_header
 from state.model.keys import key_group
 from state.model.ledger import CountsRecord
@@ -44,11 +44,10 @@ def slice_of(system: System, users: Sequence[str], **changes: Any) -> NewRecord:
         del common[own]
     device = Endpoint("push", PHONE[0], "ios", PHONE[1], active=True, registered_at=1_000, place=0)
     columns = {
-        "tag": pa.array([number.to_bytes(8, "big") for number in range(len(users))], pa.binary(8)),
         "user": pa.array(list(users)),
-        "endpoints": pa.array([msgspec.msgpack.encode([device])] * len(users)),
+        "endpoints": pa.array([pack_endpoints([device])] * len(users)),
     }
-    headers = (("schema", b"emission/3+arrow"), single.headers[1])
+    headers = (("schema", EMISSION_SLICE.encode()), single.headers[1])
     return single._replace(value=batch_bytes(columns, common), headers=headers)
 
 
