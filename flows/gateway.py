@@ -35,6 +35,7 @@ from flows.process.noted_configuration import note_configuration
 from flows.process.open import clock_ms, keep_looking_at_clock, log_opener
 from flows.process.opening import open_configured_log
 from flows.process.run_files import mark_ready
+from flows.process.wild_clock import refuse_wild_clock
 from operators.admit import Rules
 from operators.preview import WrittenTexts
 from operators.render import render_row
@@ -107,6 +108,7 @@ def _await_log(settings: Settings) -> None:
     log = log_opener(settings)()
     try:
         log.end_offset("control", 0)
+        refuse_wild_clock(log, clock_ms(), settings.log.rest_max)
     finally:
         log.close()
 

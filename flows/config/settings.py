@@ -119,6 +119,9 @@ class LogOptions:
     """Partitions of the topics by key group; 240 must be a multiple of it. Fixed once the topics exist. Default: 4."""
     retention: timedelta = timedelta(days=7)
     """How long topics that are not compacted keep records. Default: seven days."""
+    rest_max: timedelta = timedelta(days=366)
+    """How much later than the newest decision the machine's clock may be at a start. Beyond it nothing starts: by a
+    clock that is years ahead everything that waits would be over, and the log too old to keep. Default: 366 days."""
     prefix: str = ""
     """A prefix of every topic's name, for several systems on the same brokers. Default: none."""
 

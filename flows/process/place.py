@@ -18,6 +18,7 @@ from flows.config.settings import Settings
 from flows.process.cluster import cluster_place
 from flows.process.liveness import FENCED_EXIT
 from flows.process.open import clock_ms, log_opener
+from flows.process.wild_clock import refuse_wild_clock
 from state.disk.lock import FILE_NAME, StateLock
 from state.model.errors import StateFencedError
 
@@ -29,12 +30,14 @@ def own_place(settings: Settings, flow: str, topics: Sequence[str]) -> Callable[
 
     :raises StateLockedError: a live process of this directory has it.
     :raises LogError: the log cannot be asked.
+    :raises WildClockError: the machine's clock is years ahead.
     """
     process, processes, _ = cluster_place()
     lock = StateLock.acquire(
         settings.data_dir / "state" / "owners" / f"{flow}-{process}", f"{flow} (process {process})"
     )
     log = log_opener(settings)()
+    refuse_wild_clock(log, clock_ms(), settings.log.rest_max)
     owner = owner_record(lock.directory / FILE_NAME, processes, clock_ms())
     claim = claim_place(log, flow, process, processes, owner, topics)
     fence = Fence(log, claim, on_lost=_end)

@@ -2,7 +2,8 @@
 
 Small steps, as they keep a clock right, are followed. A larger one is told, and believed when it has lasted for
 `BELIEVED_AFTER`; until then time goes on as it passes. So a wrong setting that is noticed in time ends no wait early,
-and nothing as too old. What starts meanwhile has the machine's clock.
+and nothing as too old. One of more than a year is never believed, unless the clock before it was of a time before this
+program. What starts meanwhile has the machine's clock (`flows/process/wild_clock.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ STEP_MS = 2_000
 TOLD_AFTER_MS = 1_000
 BELIEVED_AFTER = timedelta(minutes=5)
 _BELIEVED_AFTER_MS = BELIEVED_AFTER // timedelta(milliseconds=1)
+_NEVER_FROM_MS = 366 * 86_400_000
+_WRITTEN_MS = 1_764_547_200_000
+"""December 2025: a clock that shows less was never right while this program ran."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -62,7 +66,8 @@ class SteadyClock:
         """A look that was interrupted between its two readings is over with the next one."""
         by_ms = began - self._began
         set_at = self._set_at = passed if self._set_at is None else self._set_at
-        if passed - set_at >= _BELIEVED_AFTER_MS:
+        never = abs(by_ms) > _NEVER_FROM_MS and self._began + passed >= _WRITTEN_MS
+        if passed - set_at >= _BELIEVED_AFTER_MS and not never:
             self._began = began  # not added to: two threads may be here
             self._goes_with("clock_believed")
         elif passed - set_at >= TOLD_AFTER_MS and not self._told:
@@ -71,8 +76,8 @@ class SteadyClock:
             _logger.error(
                 "clock_set",
                 by_s=round(by_ms / 1000),
-                believed_in_s=int(BELIEVED_AFTER.total_seconds()),
-                remedy="if the machine's clock is wrong, set it right before then",
+                believed_in_s=None if never else int(BELIEVED_AFTER.total_seconds()),
+                remedy="if the machine's clock is wrong, set it right before then; if it is right now, start anew",
             )
 
     def _goes_with(self, event: str) -> None:

@@ -19,6 +19,8 @@ from flows.process.drain import install_drain
 from flows.process.logs import configure_logs
 from flows.process.open import clock_ms
 from flows.process.opening import open_configured_log
+from flows.process.wild_clock import refuse_wild_clock
+from state.model.dead_letter import error_text
 from state.model.errors import CarillonError
 
 INTERVAL = timedelta(seconds=60)
@@ -34,9 +36,10 @@ def maintain(settings: Settings, wait: Callable[[float], bool]) -> None:
     log = open_configured_log(settings)
     while isinstance(log, EmbeddedLog) and not wait(INTERVAL.total_seconds()):
         try:
+            refuse_wild_clock(log, clock_ms(), settings.log.rest_max)
             log.maintain(clock_ms(), archived_up_to(settings.data_dir / "archive"), settings.archive.wait_max)
         except CarillonError as error:
-            _logger.warning("log_maintenance_failed", error=type(error).__name__)
+            _logger.warning("log_maintenance_failed", error=type(error).__name__, detail=error_text(error))
     log.close()
 
 

@@ -33,8 +33,10 @@ from connectors.sandbox.ports import read_ports
 from flows.config.served import needs_sandbox
 from flows.config.settings import Settings, child_environment
 from flows.process.liveness import FENCED_EXIT
+from flows.process.open import clock_ms
 from flows.process.opening import open_configured_log, system_topics
 from flows.process.run_files import Rebuild, Running, forget_processes, ready_file, take_rebuilds, write_running
+from flows.process.wild_clock import refuse_wild_clock
 from flows.up.maintenance import maintain
 from flows.up.ports import ReservedPorts
 from flows.up.processes import STANDS_FOR, ProcessError, ProcessEvent, ProcessGroup, ProcessSpec, last_lines
@@ -165,6 +167,7 @@ class Supervisor:
         log = open_configured_log(self.settings)
         try:
             log.ensure_topics(system_topics(self.settings))
+            refuse_wild_clock(log, clock_ms(), self.settings.log.rest_max)
         finally:
             log.close()
 

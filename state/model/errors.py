@@ -2,6 +2,7 @@
 
 CarillonError
 ├── ConfigurationError        a key of the configuration is wrong; the message names it and the remedy
+├── WildClockError            the machine's clock is years later than the newest decision; nothing starts
 ├── MalformedRecordError      a record that cannot be read; it goes to dead letters, the flow goes on
 ├── PoisonedError             what ended the process five times is not handled again; it goes to dead letters too
 ├── LogError
@@ -31,6 +32,10 @@ class CarillonError(Exception):
 
 class ConfigurationError(CarillonError):
     """A configuration key is missing, unknown or has a bad value."""
+
+
+class WildClockError(CarillonError):
+    """The machine's clock is much later than the newest decision of the log: it must be set right."""
 
 
 class MalformedRecordError(CarillonError):

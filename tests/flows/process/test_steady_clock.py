@@ -12,14 +12,15 @@ from flows.process.steady_clock import BELIEVED_AFTER, STEP_MS, TOLD_AFTER_MS, S
 BELIEVED_MS = int(BELIEVED_AFTER.total_seconds() * 1000)
 START = 1_767_225_600_000
 HOUR = 3_600_000
+YEAR = 366 * 24 * HOUR
 
 
 class Machine:
     """A clock that is set, and the time that passes."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: int = 0) -> None:
         self.set_by = self.passed = 0
-        self.clock = SteadyClock(lambda: START + self.passed + self.set_by, lambda: self.passed)
+        self.clock = SteadyClock(lambda: START - before + self.passed + self.set_by, lambda: self.passed)
 
     def wait(self, ms: int) -> int:
         """The process's time after so long, by its own beginning; it looks ten times a second meanwhile."""
@@ -41,6 +42,27 @@ def test_a_step_is_told_at_once_and_believed_when_it_has_lasted(by: int) -> None
         assert machine.wait(1_000) == by
     assert [entry["event"] for entry in logs] == ["clock_set", "clock_believed"]
     assert CLOCK_SET_SECONDS._value.get() == 0
+
+
+@pytest.mark.parametrize("by", [YEAR + HOUR, -YEAR - HOUR])
+def test_a_clock_that_is_set_by_more_than_a_year_is_never_believed(by: int) -> None:
+    machine = Machine()
+    machine.set_by = by
+    with capture_logs() as logs:
+        assert machine.wait(2 * BELIEVED_MS) == 0
+        assert CLOCK_SET_SECONDS._value.get() == by / 1000
+        machine.set_by = 0
+        assert machine.wait(1_000) == 0
+    assert [(entry["event"], entry.get("believed_in_s")) for entry in logs] == [
+        ("clock_set", None), ("clock_set_back_again", None),
+    ]  # fmt: skip
+
+
+def test_a_clock_that_began_years_behind_is_set_right() -> None:
+    machine = Machine(before=50 * YEAR)
+    machine.set_by = 50 * YEAR
+    assert machine.wait(BELIEVED_MS - 1_000) == -50 * YEAR
+    assert machine.wait(2_000) == 0
 
 
 def test_a_step_that_is_taken_back_has_moved_nothing() -> None:
