@@ -46,7 +46,7 @@ TOPICS = (
     Topic(names.PROFILES, "profile", "user", "groups", True, "gateway commands", "sequence transactional"),
     Topic(names.SEGMENTS, "segment", "segment and chunk", "groups", True, "gateway", "gateway sequence"),
     Topic(names.FOLLOWS, "follow", "pair, by followee", "groups", True, "gateway commands", "sequence"),
-    Topic(names.FOLLOWERS, "follow", "pair, by follower", "groups", True, "sequence", "others"),
+    Topic(names.FOLLOWERS, "follow", "pair, by follower", "groups", True, "sequence commands", "others"),
     Topic(names.READS, "read", "user", "groups", False, "gateway", "gateway sequence"),
     Topic(names.CONTROL, "kill load", "scope and value", "no", True, f"gateway commands {_ORDERED} decide inbox",
           f"gateway {_ORDERED}"),

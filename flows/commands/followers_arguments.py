@@ -57,3 +57,20 @@ def import_command(
         except KeyboardInterrupt:
             complain(f"stopped; the same command{' without --from-begin' if from_begin else ''} goes on from there")
             raise typer.Exit(1) from None
+
+
+@followers_app.command("build")
+def build_command(data: Data = None, as_json: Json = False) -> None:
+    """Derive topic `followers` once more from `follows`, where it was lost; sequence must not run meanwhile.
+
+    Ctrl-C or a crash stops it; the same command goes on from there.
+    """
+    from flows.commands.followers_build import FollowersBuild
+
+    settings, output = settings_beside(data), Output(as_json)
+    with existing_log(settings) as log:
+        try:
+            FollowersBuild(settings, log, output).run()
+        except KeyboardInterrupt:
+            complain("stopped; the same command goes on from there")
+            raise typer.Exit(1) from None

@@ -204,7 +204,7 @@ class Sequencer:
         for work in sequenced.works:
             written += self._work(state, work, headers)
             if isinstance(work, FollowWork):
-                written += self._follower(work)
+                written.append(follower_record(work, self._partitions["followers"]))
         return written
 
     def _work(self, state: SequenceState, work: Work, headers: Headers = ()) -> list[NewRecord]:
@@ -219,15 +219,6 @@ class Sequencer:
             return [NewRecord("work", partition, b"", value, headers) for partition in missing]
         partition = partition_of_group(work.g, self._partitions["work"])
         return [NewRecord("work", partition, str(work.g).encode(), value, headers)]
-
-    def _follower(self, work: FollowWork) -> list[NewRecord]:
-        """`followers` is derived here, so that both copies of the graph agree."""
-        if work.g is None:
-            return []
-        key = f"{work.followee}\0{work.follower}".encode()
-        value = encode_work(work)
-        partition = partition_of_group(work.g, self._partitions["followers"])
-        return [NewRecord("followers", partition, key, value, (("schema", b"follow/1+json"),))]
 
     def restore(self, store: SequenceStore, now: int) -> SequenceState:
         """The checkpoint, and what the decision log holds beyond it (DECISIONS, Sequence writes the log); without a
@@ -286,6 +277,14 @@ class Sequencer:
         taken = self._handler.handle(location_of(record), take)
         if taken is not None:
             self._log.append([self._handler.set_aside(record, taken, state.stamp)])
+
+
+def follower_record(work: FollowWork, partitions: int) -> NewRecord:
+    """`followers` is derived from `follows` here, so that both copies of the graph agree."""
+    assert work.g is not None, "that of a pair"
+    key = f"{work.followee}\0{work.follower}".encode()
+    partition = partition_of_group(work.g, partitions)
+    return NewRecord("followers", partition, key, encode_work(work), (("schema", b"follow/1+json"),))
 
 
 def _given_back(headers: Headers) -> tuple[str, str] | None:
