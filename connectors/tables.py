@@ -3,7 +3,7 @@
 | form | holds |
 |---|---|
 | `ndjson` | one JSON object a line; where one column is asked for, also its value alone |
-| `csv` | UTF-8 with a header line that names the columns |
+| `csv` | UTF-8 with a header line that names the columns; semicolons or tabs, as many spreadsheets write, do as well |
 | `parquet` | columns of texts or numbers |
 
 Columns that are not asked for are passed over, and so are empty lines. Nothing is judged: a value is what the file
@@ -12,6 +12,7 @@ holds, None where it holds none, and `UNREADABLE` in every column of a row that 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -168,13 +169,14 @@ class _RowLines:
 
 
 def _csv(file: IO[bytes], wanted: _Wanted) -> Iterator[TableRows]:
+    delimiter = _delimiter(file)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
-        source = _csv_rows(_RowLines(text))
-        header = next((row for _, row, _ in source), None) or ()
+        source = _csv_rows(_RowLines(text), delimiter)
+        header = [name.strip().casefold() for name in next((row for _, row, _ in source), None) or ()]
         missing = [name for name in wanted.needed if name not in header]
         if missing:
-            raise TableError(f"has no header line with a column `{missing[0]}`")
+            raise TableError(f"has no header line with a column `{missing[0]}`" if header else "is empty")
         places = [header.index(name) if name in header else None for name in wanted.columns]
         while chunk := _some(source, wanted.most, lambda piece: sum(size for _, _, size in piece)):
             rows = [row for _, row, _ in chunk]
@@ -183,9 +185,22 @@ def _csv(file: IO[bytes], wanted: _Wanted) -> Iterator[TableRows]:
         text.detach()
 
 
-def _csv_rows(lines: _RowLines) -> Iterator[tuple[int, Sequence[Any] | None, int]]:
+def _delimiter(file: IO[bytes]) -> str:
+    """What the first line with something in it sets columns apart with; the file is at its beginning again.
+
+    :raises TableError: it is no text.
+    """
+    begin = file.read(_LINE_MAX)
+    file.seek(0)
+    if b"\0" in begin[:8] or begin.startswith((b"PK\3\4", codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise TableError("is no CSV in UTF-8, but a workbook or another encoding")
+    line = next((line for line in begin.splitlines() if line.strip()), b"")
+    return next((mark for mark in ";\t" if mark.encode() in line and b"," not in line), ",")
+
+
+def _csv_rows(lines: _RowLines, delimiter: str) -> Iterator[tuple[int, Sequence[Any] | None, int]]:
     """Rows with their last lines and their sizes; None: what is no CSV."""
-    reader = csv.reader(lines)
+    reader = csv.reader(lines, delimiter=delimiter)
     while True:
         lines.left = _LINE_MAX
         try:

@@ -3,6 +3,7 @@
 A schema is compiled once for each text. It is checked without the network, and its patterns in linear time.
 """
 
+import json
 from collections.abc import Iterator
 from functools import lru_cache, reduce
 from itertools import islice
@@ -18,6 +19,18 @@ ERRORS_MAX = 100
 """Faults of one payload that are named."""
 
 _REMEDY = "send what the type's schema asks for"
+_SAID = {
+    "type": "is no {types}", "enum": "is none of {options}", "const": "is not {expected_value}",
+    "pattern": "does not match {pattern}", "format": "is no {format}",
+    "minLength": "has fewer than {limit} characters", "maxLength": "has more than {limit} characters",
+    "minimum": "is less than {limit}", "exclusiveMinimum": "is not more than {limit}",
+    "maximum": "is more than {limit}", "exclusiveMaximum": "is not less than {limit}",
+    "multipleOf": "is no multiple of {multiple_of}", "uniqueItems": "has an item twice",
+    "minItems": "has fewer than {limit} items", "maxItems": "has more than {limit} items",
+    "minProperties": "has fewer than {limit} members", "maxProperties": "has more than {limit} members",
+}  # fmt: skip
+"""By keyword what is wrong, with what the schema says of it."""
+_SCHEMAS_WORDS_MAX = 200
 
 
 def check_schemas(registry: Registry) -> None:
@@ -59,8 +72,20 @@ def _errors(fault: Any) -> Iterator[FieldError]:
         case jsonschema_rs.ValidationErrorKind.AdditionalProperties(unexpected=names):
             for name in names:
                 yield FieldError(child_path(path, name), "is not in the type's schema", "remove it")
+        case kind if kind.name in _SAID:
+            yield FieldError(path, _SAID[kind.name].format_map(_Words(kind.as_dict())), _REMEDY)
         case kind:
             yield FieldError(path, f"is not as the type's schema says: {kind.name}", _REMEDY)
+
+
+class _Words(dict[str, Any]):
+    """What a schema says of a keyword, as people read it."""
+
+    def __getitem__(self, key: str) -> str:
+        value = super().__getitem__(key)
+        each = value if isinstance(value, list) else [value]
+        said = (item if isinstance(item, str) else json.dumps(item) for item in each)
+        return (" or " if key == "types" else ", ").join(said)[:_SCHEMAS_WORDS_MAX]
 
 
 def _child(path: str, step: str | int) -> str:

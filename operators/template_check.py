@@ -43,7 +43,11 @@ def template_faults(
     `urgent`: the type is of class P0.
     """
     type_name, locale = place
-    faults = [] if locale == DEFAULT or _LOCALE.fullmatch(locale) else [f"locale: write it like pt, pt-BR or {DEFAULT}"]
+    faults = (
+        []
+        if locale == DEFAULT or _LOCALE.fullmatch(locale)
+        else [f"locale: is none; write it like pt, pt-BR or {DEFAULT}"]
+    )
     given = everything[place]
     texts = {form: source for form, source in (texts_in_force(everything, *place) or {}).items() if form in given}
     faults += _share_faults(given)
@@ -102,7 +106,7 @@ def part_faults(locale: str, everything: Mapping[TextPlace, TypeTexts]) -> list[
     parts, faults = everything[PARTS, locale], list[str]()
     names, language = _HTML_NAMES | {"body", "more"}, "en" if locale == DEFAULT else locale
     if locale != DEFAULT and not _LOCALE.fullmatch(locale):
-        faults.append(f"locale: write it like pt, pt-BR or {DEFAULT}")
+        faults.append(f"locale: is none; write it like pt, pt-BR or {DEFAULT}")
     for name, source in parts.items():
         if not _PART.fullmatch(name):
             faults.append(f"{name}: is no name of a part; use small letters, digits and _")

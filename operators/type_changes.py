@@ -2,7 +2,10 @@
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
+
+import msgspec
 
 from operators.payload_schema import check_schemas
 from operators.schema_compatibility import compatibility_errors
@@ -15,6 +18,12 @@ _PINNED = ("klass", "category", "fan_out", "pinned", "mandatory", "notify_self",
 _DURATIONS = ("ttl_ms", "window_ms", "repeat_window_ms")
 _SENDERS_OWN = ("mandatory", "pinned", "notify_self")
 """What a sender may not say of a type of its own: it would pass over what people chose."""
+_KEYS = [each.name for each in msgspec.structs.fields(TypeProfile)]
+_KINDS = {
+    "int": ("is no integer", "send an integer"), "bool": ("is neither true nor false", "send true or false"),
+    "str": ("is no text", "send text"), "array": ("is no list", "send a list"),
+}  # fmt: skip
+"""By what msgspec expected: problem and remedy."""
 Table = Mapping[str, Any]
 
 
@@ -81,7 +90,13 @@ def _error_of(name: str, text: str) -> FieldError:
     """A fault of the configuration, as a field of the table: what is wrong stands behind the key, or names it."""
     said = text.removeprefix(f"types.{name}")
     key, _, rest = said.partition(": ")
-    field = key.removeprefix(".")
-    if not field and (named := re.search(r"`\$\.(\w+)|unknown field `(\w+)`", rest)):
-        field = named[1] or named[2]
-    return FieldError(child_path("table", field) if field else "table", rest, "correct the table")
+    if field := key.removeprefix("."):
+        problem, separator, remedy = rest.partition("; ")
+        return FieldError(child_path("table", field), problem, remedy if separator else "correct the table")
+    if unknown := re.search(r"unknown field `(\w+)`", rest):
+        meant = get_close_matches(unknown[1], _KEYS, 1, 0.7)
+        remedy = f"write {meant[0]}, or remove it" if meant else "remove it, or correct its spelling"
+        return FieldError(child_path("table", unknown[1]), "is not known", remedy)
+    if kind := re.match(r"Expected `(\w+)`, got `\w+` - at `\$\.(\w+)", rest):
+        return FieldError(child_path("table", kind[2]), *_KINDS.get(kind[1], (rest, "correct the table")))
+    return FieldError("table", rest, "correct the table")

@@ -107,7 +107,7 @@ class AudienceTable:
         self._count()
 
     def _is_fine(self, number: int, user: Any, zone: Any) -> bool:
-        said = "cannot be read" if user is UNREADABLE else self.complaint(user)
+        said = "cannot be read" if user is UNREADABLE else _gone_wrong(user) or self.complaint(user)
         if said is None and zone and (not isinstance(zone, str) or zone not in zone_names()):
             said = "timezone: is no IANA zone"
         if said is None:
@@ -147,3 +147,12 @@ class AudienceTable:
                 yield CampaignChunk(self.campaign, generation, number, zone, len(users), users)
                 number += 1
             self.stage_ends[(*self.stages, 100)[stage]] = number
+
+
+def _gone_wrong(user: Any) -> str | None:
+    """What files of people have in place of a user."""
+    if user in (None, ""):
+        return "user: is missing"
+    if isinstance(user, str) and "\n" in user:
+        return f"user: is {user.count(chr(10)) + 1} lines, the last of them this: a quotation mark is not closed"
+    return None

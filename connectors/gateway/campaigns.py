@@ -51,7 +51,11 @@ _ENDINGS: dict[str, Form] = {"csv": "csv", "ndjson": "ndjson", "jsonl": "ndjson"
 _CHUNK_MAX = 500
 """Recipients that are released at once, at most: no more than the throttle lets go in a second."""
 STAGES_MAX = 5
+_FILE = "send a file with a column `user`; a CSV has UTF-8 and names its columns in the first line"
+_TYPE = "name one of class P2 and category marketing, such as newsletter"
 _SENDER = Sender("campaigns")
+_LEAST_MS = 10**12
+"""A time before this, in 2001, was meant in seconds."""
 
 
 class CampaignCalls:
@@ -250,9 +254,7 @@ class CampaignCalls:
     def _text(self, body: dict[str, Any]) -> CampaignText:
         """:raises ProblemError: 400: no event of it would be accepted."""
         if not self._is_marketing(body["type"]):
-            raise invalid(
-                [FieldError("type", "is no type of marketing", "name one of class P2 and category marketing")]
-            )
+            raise invalid([FieldError("type", "is no type of marketing", _TYPE)])
         self._event(body)
         return CampaignText(body["type"], body.get("payload") or {}, bool(body.get("slot")))
 
@@ -277,7 +279,7 @@ class CampaignCalls:
             try:
                 table.read(file, form)
             except TableError as error:
-                raise invalid([FieldError("", str(error), "send a file with a column `user`")]) from error
+                raise invalid([FieldError("", str(error), _FILE)]) from error
             if not table.recipients:
                 raise invalid([FieldError("", "names nobody", "send a file with at least one sound row")])
             for chunk in table.chunks(generation, min(_CHUNK_MAX, campaign.per_second)):
@@ -340,6 +342,9 @@ def start_of(body: dict[str, Any]) -> dict[str, Any]:
     at, local = body.get("at"), body.get("local")
     if at is not None and local is not None:
         raise invalid([FieldError("local", "is a second time", "send at or local")])
+    if at is not None and at < _LEAST_MS:
+        remedy = "send milliseconds since 1970; to let it go at once, neither at nor local"
+        raise invalid([FieldError("at", "is long past, or in seconds", remedy)])
     if local is not None and not is_local_time(local):
         raise invalid([FieldError("local", "is no date and time of day", "send 2026-12-01T09:00")])
     hold = body.get("hold_minutes")

@@ -104,7 +104,7 @@ class TypeDesk:
     async def _told(self, pending: PendingAct | None, name: str) -> ApiResponse:
         if pending is not None:
             return json_response(202, told_approval(pending, self._acts.now_ms()))
-        return json_response(200, await self.one(name))
+        return json_response(200, await self.one(name, new=True))  # one that was taken back may be none any more
 
     async def shown(self) -> list[TypeShown]:
         """All types, by name.

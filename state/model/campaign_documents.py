@@ -11,7 +11,8 @@ CampaignName = Annotated[
     str,
     Meta(
         min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_-]*$(?!\n)", description="Its name, for ever.",
-        examples=["summer-sale"], extra={"form": "small letters, digits, - and _, begun by one of the first two"},
+        examples=["summer-sale"],
+        extra={"form": "name of small letters, digits, - and _ that begins with a letter or a digit"},
     ),
 ]  # fmt: skip
 Revision = Annotated[int, Meta(ge=1, le=INTEGER_MAX, description="What was seen of it; changed meanwhile: 409.")]
@@ -19,7 +20,7 @@ LocalTime = Annotated[
     str,
     Meta(
         pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}$(?!\n)", description="In each recipient's zone.",
-        examples=["2026-12-01T09:00"], extra={"form": "a date and a time of day, 2026-12-01T09:00"},
+        examples=["2026-12-01T09:00"], extra={"form": "date and time of day such as 2026-12-01T09:00"},
     ),
 ]  # fmt: skip
 HoldMinutes = Annotated[

@@ -17,6 +17,7 @@ MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 POLICIES = ("all", "first", "push_first")
+FAN_OUTS = ("DIRECT", "FOLLOWERS", "SEGMENT", "BROADCAST")
 CHANNEL_NAMES = ("push", "sms", "email", "webhook", "chat", "in_app")
 
 
@@ -112,21 +113,23 @@ def check_profile(profile: TypeProfile) -> None:
         raise ConfigurationError(f"{where}.klass: {profile.klass!r} is none of P0, P1, P2")
     if profile.policy not in POLICIES:
         raise ConfigurationError(f"{where}.policy: {profile.policy!r} is none of {', '.join(POLICIES)}")
-    unknown = [channel for channel in profile.channels if channel not in CHANNEL_NAMES]
-    if unknown or len(set(profile.channels)) != len(profile.channels):
-        raise ConfigurationError(
-            f"{where}.channels: {unknown or 'repeated names'}; use {', '.join(CHANNEL_NAMES)} once each"
-        )
+    for key, given, allowed in (
+        ("channels", profile.channels, CHANNEL_NAMES), ("fan_out", profile.fan_out, FAN_OUTS),
+    ):  # fmt: skip
+        unknown = [name for name in given if name not in allowed]
+        if unknown or len(set(given)) != len(given):
+            problem = f"{', '.join(unknown)} is not known" if unknown else "a name is there twice"
+            raise ConfigurationError(f"{where}.{key}: {problem}; use {', '.join(allowed)} once each")
     if profile.pinned and profile.klass != "P0":
         raise ConfigurationError(f"{where}.klass: a pinned type is P0 and can be reclassified by nothing")
     for name in ("ttl_ms", "window_ms", "repeat_window_ms", "mail_wait_ms"):
         if getattr(profile, name) < 0:
-            raise ConfigurationError(f"{where}.{name}: is not negative")
+            raise ConfigurationError(f"{where}.{name}: is negative")
     if profile.mail_wait_ms and (
         profile.digest or profile.klass == "P0" or not {"in_app", "email"} <= {*profile.channels}
     ):
         raise ConfigurationError(
-            f"{where}.mail_wait_ms: for types of class P1 and P2 with the channels in_app and email, and without digest"
+            f"{where}.mail_wait_ms: is only for P1 and P2 with the channels in_app and email, and without digest"
         )
 
 

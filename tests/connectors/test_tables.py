@@ -58,9 +58,11 @@ def test_the_three_forms_give_the_same_columns() -> None:
 @pytest.mark.parametrize(
     ("form", "content", "problem"),
     [
-        ("csv", b"", "no header line with a column `a`"),
-        ("csv", b"\n\n", "no header line with a column `a`"),
-        ("csv", b"a;b\n1;2\n", "no header line with a column `a`"),
+        ("csv", b"", "is empty"),
+        ("csv", b"\n\n", "is empty"),
+        ("csv", b"1;2\n3;4\n", "no header line with a column `a`"),
+        ("csv", b"PK\3\4and so on", "is no CSV in UTF-8, but a workbook"),
+        ("csv", "a,b\n1,2\n".encode("utf-16"), "is no CSV in UTF-8, but a workbook"),
         ("csv", b"a,c\n1,2\n", "no header line with a column `b`"),
         ("ndjson", b"", "no line"),
         ("ndjson", b" \n\n", "no line"),
@@ -77,6 +79,13 @@ def test_the_three_forms_give_the_same_columns() -> None:
 def test_what_is_no_such_file_is_refused(form: Form, content: bytes, problem: str) -> None:
     with pytest.raises(TableError, match=problem):
         _read(content, form)
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_csv_of_any_spreadsheet_is_read(mark: str) -> None:
+    lines = ["\ufeffA,x, B", "1,,2"]
+    content = "\r\n".join([*(line.replace(",", mark) for line in lines), f'"3,5"{mark}{mark}4'])
+    assert _read(content.encode(), "csv") == [(2, ["1", "2", None]), (3, ["3,5", "4", None])]
 
 
 def test_a_row_that_cannot_be_read_keeps_its_number_and_harms_no_other() -> None:

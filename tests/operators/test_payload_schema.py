@@ -57,6 +57,22 @@ def test_a_field_that_text_and_schema_need_is_named_once() -> None:
     assert [error.path for error in errors] == ["payload.code"]
 
 
+def test_a_fault_says_what_the_schema_asks_for() -> None:
+    rules: dict[str, Any] = {
+        "a": {"type": ["string", "null"], "maxLength": 3}, "b": {"enum": ["x", 5]}, "c": {"minimum": 2},
+        "d": {"maxItems": 0}, "e": {"anyOf": [{"type": "string"}]},
+    }  # fmt: skip
+    schema = json.dumps({"properties": rules})
+    said = {
+        error.path: error.problem for error in schema_errors(schema, {"a": "four", "b": 6, "c": 1, "d": ["s"], "e": 5})
+    }
+    assert said == {
+        "payload.a": "has more than 3 characters", "payload.b": "is none of x, 5", "payload.c": "is less than 2",
+        "payload.d": "has more than 0 items", "payload.e": "is not as the type's schema says: anyOf",
+    }  # fmt: skip
+    assert [error.problem for error in schema_errors(schema, {"a": 4})] == ["is no null or string"]
+
+
 def test_no_fault_repeats_the_value() -> None:
     assert "s3cret" not in repr(schema_errors(SCHEMA, {"order": "s3cret"}))
 

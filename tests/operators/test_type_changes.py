@@ -36,6 +36,29 @@ def test_a_table_is_refused_by_the_field_that_is_wrong(name: str, table: dict[st
     assert [error.path for error in type_errors(name, table, REGISTRY, 7 * DAY)] == paths
 
 
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"class": "P1"}, ("table.class", "is not known", "write klass, or remove it")),
+        ({"colour": "red"}, ("table.colour", "is not known", "remove it, or correct its spelling")),
+        ({"ttl_ms": "1 h"}, ("table.ttl_ms", "is no integer", "send an integer")),
+        ({"owners": [1]}, ("table.owners", "is no text", "send text")),
+        ({"ttl_ms": -1}, ("table.ttl_ms", "is negative", "correct the table")),
+        ({"channels": ["fax"]}, (
+            "table.channels", "fax is not known", "use push, sms, email, webhook, chat, in_app once each",
+        )),
+        ({"fan_out": ["direct"]}, (
+            "table.fan_out", "direct is not known", "use DIRECT, FOLLOWERS, SEGMENT, BROADCAST once each",
+        )),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_table_is_said_in_words_of_its_own(
+    table: dict[str, Any], said: tuple[str, str, str]
+) -> None:
+    (error,) = type_errors("wave", table, REGISTRY, 7 * DAY)
+    assert (error.path, error.problem, error.remedy) == said
+
+
 def test_a_schema_follows_the_one_that_was_taken_back_beside_the_one_in_force() -> None:
     taken_back = '{"type":"object","properties":{"size":{"type":"string"}}}'
     errors = type_errors("wave", {"schema": SCHEMA}, REGISTRY, 7 * DAY, taken_back)

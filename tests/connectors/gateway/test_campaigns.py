@@ -180,6 +180,7 @@ def test_why_is_noted_where_it_is_said(told: Gateway) -> None:
     "body",
     [
         {"at": 1, "local": "2026-12-01T09:00"}, {"local": "2026-13-01T09:00"}, {"local": "soon"}, {"at": -1},
+        {"at": 1_796_000_000},
         {"local": "2026-12-01T09:00Z"},
     ],
 )  # fmt: skip
@@ -198,6 +199,14 @@ def test_bad_rows_are_left_out_and_can_be_fetched(told: Gateway) -> None:
     lines = [line for line in rows.body.decode().splitlines() if line]
     assert [line.startswith(f'{{"row":{number},') for line, number in zip(lines, (3, 4, 5), strict=True)] == [True] * 3
     assert "Mars" not in rows.body.decode(), "a problem repeats no value"
+
+
+def test_rows_behind_a_quotation_mark_that_is_not_closed_are_told_as_such(told: Gateway) -> None:
+    create(told, "quoted", None)
+    file = b'user\nann\n"eve\n' + b"bob\n" * 90
+    assert call(told, "PUT", "/quoted/audience", file, headers=CSV).json["audience"]["bad"] == 1
+    problem = call(told, "GET", "/quoted/bad-rows").body.decode()
+    assert "user: is 92 lines, the last of them this: a quotation mark is not closed" in problem
 
 
 @pytest.mark.parametrize("kind", ["parquet", "ndjson"])

@@ -41,7 +41,9 @@ def test_a_new_type_is_taken_without_a_restart_and_refused_when_it_is_taken_back
     assert gateway.values("events.p1")[-1]["ttl_ms"] == 5_000
     assert gateway.call("DELETE", "/v1/types/wave", key="key-ops").paths == {"reason"}
     gone = gateway.call("DELETE", "/v1/types/wave?reason=over", key="key-ops")
-    assert gone.status == 404, "no type has the name any more"
+    assert (gone.status, gone.json["published"], gone.json["version"]) == (200, None, 2)
+    assert gateway.get("/v1/types/wave", key="key-ops").status == 404
+    assert gateway.call("DELETE", "/v1/types/wave?reason=over", key="key-ops").status == 404, "nothing is published"
     assert gateway.post(event("wave", object="again")).status == 403
     acts = [act for act in gateway.values("audit") if act["about"].get("type") == "wave"]
     assert [(act["by"], act["reason"], act["about"]["version"]) for act in acts] == [
