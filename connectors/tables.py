@@ -176,7 +176,7 @@ def _csv(file: IO[bytes], wanted: _Wanted) -> Iterator[TableRows]:
         header = [name.strip().casefold() for name in next((row for _, row, _ in source), None) or ()]
         missing = [name for name in wanted.needed if name not in header]
         if missing:
-            raise TableError(f"has no header line with a column `{missing[0]}`" if header else "is empty")
+            raise TableError(f"{'has' if header else 'is empty: it has'} no header line with a column `{missing[0]}`")
         places = [header.index(name) if name in header else None for name in wanted.columns]
         while chunk := _some(source, wanted.most, lambda piece: sum(size for _, _, size in piece)):
             rows = [row for _, row, _ in chunk]

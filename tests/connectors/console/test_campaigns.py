@@ -50,6 +50,10 @@ def test_one_person_prepares_and_another_lets_it_go(told: Gateway) -> None:
     acts = [each for each in told.values("audit") if each.get("about", {}).get("campaign") == "sale"]
     noted = {each["about"]["verb"]: each.get("reason") for each in acts}
     assert noted["approve"] == "to approve"
+    changes = signed_in(told, "admin").get("/console/audit").words
+    assert "state: draft revision: 3 per_second: 1000 approvals: ['admin']" in changes, "what stayed has no arrow"
+    assert "per_second: 1000 → 7" in changes
+    assert "start_local: 2030-12-01T09:00" in changes, "what came"
     assert [noted[verb] for verb in ("start", "pause", "resume", "cancel")] == [
         "to start", "to pause", "to resume", "to cancel",
     ]  # fmt: skip

@@ -140,7 +140,7 @@ def test_rows_that_are_no_follows_are_refused_and_named(bench: Bench, tmp_path: 
     ("name", "content", "problem"),
     [
         ("f.csv", b"a,b\n1,2\n", "column `followee`"),
-        ("f.csv", b"", "is empty; nothing was written. It needs followee"),
+        ("f.csv", b"", "is empty: it has no header line with a column `followee`"),
         ("f.csv", b"follower,followee\n", "no row"),
         ("f.ndjson", b"", "no line"),
         ("f.parquet", b"", "no sound Parquet"),
