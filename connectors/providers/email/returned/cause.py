@@ -14,6 +14,8 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from connectors.providers.email.returned import foreign
+
 TEXT_MAX = 3000
 """Characters of an explanation that are looked at."""
 
@@ -76,6 +78,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"callback (?:setup )?failed",
             r"not (?:authori[sz]ed|allowed|permitted) to send",
             r"only (?:accepts|members)|restricted to members|authenticated senders",
+            *foreign.SENDER_REFUSED,
         ),
     ),
     (
@@ -93,9 +96,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"mail ?box (?:size )?limit",
             r"storage (?:limit|quota|allocation)",
             r"disk ?(?:quota|full)|disk space",
-            r"いっぱい|一杯|容量|已满|已滿|空间不足|空間不足|용량|가득|przepełnion|skrzynk\w+ (?:\w+ )?pełn|переполнен",
-            r"bo[iî]te[^.\n]{0,40}?pleine|postfach[^.\n]{0,40}?(?:voll|[üu]ber)",
-            r"buz[oó]n[^.\n]{0,40}?llen|casella[^.\n]{0,40}?piena|caixa[^.\n]{0,40}?cheia",
+            *foreign.FULL,
             r"\bmail ?box full|full mail ?box",
             r"too (?:many|much) (?:messages|mail) (?:in|on) (?:the |this )?mail ?box",
         ),
@@ -112,6 +113,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:exceed|larger than|max(?:imum)?)\w*[^.\n]{0,50}?(?:message|mail) ?size",
             r"too (?:big|large)\b",
             r"size limit",
+            *foreign.TOO_BIG,
         ),
     ),
     (
@@ -124,7 +126,8 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:domain|host|server)[^.\n]{0,60}?accepts no (?:e-?)?mail",
             r"(?:does|do|will) not accept (?:any )?e-?mails?(?! from| with)",
             r"no one (?:reads|is reading) (?:this|mail)",
-            r"(?:not|never|no longer) (?:be )?(?:receiv|accept)(?:e|es|ing) (?:any )?(?:e-?)?mails?(?! from| with)",
+            r"(?:not|never|no longer) (?:be )?(?:receiv(?:e|es|ing)|accept(?:s|ing)?) (?:any )?"
+            r"(?:e-?)?mails?(?! from| with)",
         ),
     ),
     (
@@ -141,6 +144,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"helo\b[^\n]{0,60}?(?:reject|invalid|denied)",
             r"(?:bad|invalid) helo|helo command rejected",
             r"not accept(?:ing)? (?:any )?(?:e-?)?mail from",
+            *foreign.BLOCKED,
         ),
     ),
     (
@@ -175,7 +179,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
         "rate",
         _any(
             r"too many (?:connections|recipients|messages|e-?mails|concurrent|sessions|errors|invalid)",
-            r"rate[- ]?(?:limit|control|exceed)\w*|throttl",
+            r"rate[- ]?(?:limit|control|exceed)\w*|throttl|frequency limited",
             r"(?:sending|message|hourly|daily)[^.\n]{0,20}? (?:limit|quota)",
             r"receiving (?:e-?)?mail (?:at a rate|too quickly)",
         ),
@@ -215,13 +219,14 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"no route to (?:the )?domain",
             r"domain (?:name )?(?:is )?(?:expired|misspelled|not (?:hosted|local|handled))",
             r"(?:bad|wrong)[- ]domain",
+            *foreign.HOST_UNKNOWN,
         ),
     ),
     (
         "moved",
         _any(
-            r"(?:user|recipient|account|mail ?box|customer|addressee|person|i|he|"
-            r"she)\b[^.\n]{0,30}?(?:has|have|had)? ?moved (?:to|away|permanently|\.|;)",
+            r"(?:user|recipient|account|mail ?box|customer|addressee|person|i|he|she|@[\w.-]{1,253}>?)\b"
+            r"[^.\n]{0,30}?(?:has|have|had)? ?moved (?:to|away|permanently|\.|;)",
             r"(?:e-?mail|mail) ?address[^.\n]{0,40}?(?:has |been )*(?:changed|moved)",
             r"changed? (?:his|her|its|their|my) (?:e-?mail )?address",
             r"new (?:e-?mail )?address (?:is|:)|recipient's (?:e-?mail )?address has changed",
@@ -240,27 +245,18 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"not? matching)[ -](?:local |e-?mail |mail |final |virtual |destination |delivery |the )*" + _WHO,
             r"(?:not|n't) (?:\w+ ){0,3}?(?:listed in|in my|in our|in the)[^\n]{0,30}?(?:address book|"
             r"control files|directory|list of users|\w*rcptto|(?:user|recipient|address) (?:table|list|map))",
-            r"recip(?:ient)?not ?found|nosuchuser|userunknown|unknown_?user|resolver\.adr\.(?:ex)?recip",
+            r"recip(?:ient)?not ?found|nosuchuser|cuda_nsu|userunknown|unknown_?user|resolver\.adr\.(?:ex)?recip",
             r"no (?:\w+ ){0,2}?(?:mail ?box|account|user|person|one|body)[^\n]{0,20}?(?:by|with|of|"
             r"under) (?:that|this) name",
             r"no (?:\w+ )?(?:mail ?box|account|user|address)(?:es)? (?:here|for|found|at)",
             r"n[o']t have an? [^\n]{0,60}?account",
             r"(?:no|not) (?:such|a|our) (?:\w+ )?(?:user|person|customer|address|mail ?box|account|recipient)\b",
             r"[\w.+-]{1,64}@[\w.-]{1,253}[^\n]{0,20} (?:does(?: not|n't) exist|is (?:unknown|invalid|not known))",
-            r"存在しま|宛先不明|ユーザー?不明|見つかりません|不存在|找不到|无此|無此|查无|没有此|(?:帐号|账号|用户|地址)无效|"
-            r"존재하지|찾을 수 없|없는 (?:사용자|주소)|không tồn tại|не (?:существует|найден|удалось найти)",
-            r"такого (?:пользовател|адрес|ящик)\w* (?:нет|не)|нет так\w+ (?:пользовател|адрес|ящик)|"
-            r"недействительн\w+ (?:получател|адрес)",
-            r"no existe (?:el|la|es[ea]|est[ea]) (?:usuari|destinatari|cuenta|buz[oó]n|direcci|correo)",
-            r"no se (?:\w+ )?encontr\w+[^.\n]{0,40}?(?:direcci|usuario|destinatari|correo)",
-            r"(?:det gick inte|gick ej) att hitta[^.\n]{0,40}?(?:adress|mottagar)",
-            r"nie istnieje|nie znaleziono[^.\n]{0,40}?adres|bestaat niet|finns inte",
+            *foreign.USER_UNKNOWN,
             r"(?:account|mail ?box) (?:closed|terminated|deleted|removed|cancell?ed)\b(?! (?:to|for)\b)",
             r"(?:is|are) (?:unknown|not known) to this (?:mail )?(?:system|server|host)",
-            r"findes ikke|eksisterer ikke|ei ole olemassa",
             r"(?:receiver|local[- ]part) (?:not found|unknown)|unknown local[- ]part",
-            r"unbekannte[rn]? (?:empf|benutzer|adress|nutzer)|(?:bad|malformed|invalid) address|"
-            r"\bbad[- ](?:mail ?box|recipient|user)\b",
+            r"(?:bad|malformed|invalid) address|\bbad[- ](?:mail ?box|recipient|user)\b",
             r"final e-?mail delivery point|no matches to nameserver",
             r"recipient (?:is |was )?(?:not (?:accepted|ok|verified)|no longer on)",
             r"not on this (?:server|system)",
