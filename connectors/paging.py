@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 T = TypeVar("T")
 ListCursor = tuple[int, ...]
 """Where a page begins; what its numbers mean, who gave it knows. Empty: with the newest."""
-PAGE_WITHIN = timedelta(milliseconds=150)
+PAGE_WITHIN = timedelta(milliseconds=120)
 """Then a page ends, full or not, and offers to go on."""
 _DIGITS_MAX = 16
 

@@ -20,7 +20,7 @@ from connectors.archive.parquet import HOUR_MS
 from connectors.archive.scan import RowPlaces, RowTest, equal, one_of, within
 from connectors.archive.states import Hours, Source, tables_of
 from connectors.paging import ListCursor, Listed
-from state.ledger import COLUMNS_OF, KINDS, empty_table, latest, records_of
+from state.ledger import COLUMNS_OF, KINDS, SCHEMA, empty_table, latest, records_of
 from state.model.ledger import TERMINAL_DECISIONS
 from state.packed import row_numbers
 
@@ -31,7 +31,9 @@ _SPAN_MS = 30_000
 _KINDS, _TERMINAL, _DECISION = pa.array(KINDS), pa.array(TERMINAL_DECISIONS), pa.scalar("decision")
 """Made once: whenever pyarrow takes a value of Python, it looks for a library that is not there."""
 _ORDER = ("log_ms", "time", "log_offset")
-_STATE = ["kind", "event_id", "user", "seq_offset", "seq_ordinal", "log_offset", "first_offset", "first_log_offset"]
+_STATE = [
+    "kind", "event_id", "user", "until", "seq_offset", "seq_ordinal", "log_offset", "first_offset", "first_log_offset",
+]  # fmt: skip
 
 
 class _Hits(NamedTuple):
@@ -73,7 +75,7 @@ def newest_records(
         whole = high - low == HOUR_MS
         hits = _hits(hours, hour, tests if whole else [*tests, within("log_ms", low, high)], skip + left)
         shown = hits.chosen(slice(skip, skip + left))
-        found.append(_rows(hours[hour], shown))
+        found.append(_rows(hours[hour], shown, SCHEMA.names))
         left -= len(shown.row)
         if not left:
             return Listed(_records(found), _behind(hits, shown, skip))
@@ -107,11 +109,12 @@ def _behind(hits: _Hits, shown: _Hits, skipped: int) -> ListCursor:
 def _hits(hours: Hours, hour: int, tests: Sequence[RowTest], window: int) -> _Hits:
     """All of the span. Whether a decision was ended is asked if one that may be is among the first `window`."""
     hits = _all_hits(hours[hour], tests)
-    if not hits.is_open[:window].any():
+    is_open = hits.is_open.astype(bool)
+    if not is_open[:window].any():
         return hits
-    ended = _ended(hours, hour, tests)
-    places = zip(hits.source.tolist(), hits.place.tolist(), hits.row.tolist(), strict=True)
-    return hits.chosen(np.array([place not in ended for place in places], bool))
+    shown = ~is_open
+    shown[is_open] = _last_states(hours, hour, _rows(hours[hour], hits.chosen(is_open), _STATE))
+    return hits.chosen(shown)
 
 
 def _all_hits(sources: Sequence[Source], tests: Sequence[RowTest]) -> _Hits:
@@ -127,30 +130,34 @@ def _all_hits(sources: Sequence[Source], tests: Sequence[RowTest]) -> _Hits:
     return hits.chosen(np.lexsort((hits.row, hits.place, hits.source, -hits.log_offset, -hits.time, -hits.log_ms)))
 
 
-def _ended(hours: Hours, hour: int, tests: Sequence[RowTest]) -> set[tuple[int, int, int]]:
-    """Places of decisions of the hour of which a later state was written, then or since."""
-    places: list[tuple[int, int, int]] = []
-    held: list[pa.Table] = []
-    for number, source in enumerate(hours[hour]):
-        for place, rows, table in source.matching([*tests, _is_open], _STATE):
-            places += [(number, place, row) for row in rows.tolist()]
-            held.append(table)
-    mine = pa.concat_tables(held)
-    events = pc.unique(mine["event_id"]).to_pylist()
-    since = list(tables_of(hours, [one_of("event_id", events), equal("kind", "decision")], _STATE, hour))
-    numbers = np.concatenate([np.arange(len(mine)), np.full(sum(map(len, since)), -1)])
-    states = pa.concat_tables([mine, *since]).append_column("number", pa.array(numbers))
-    left = {*latest(states)["number"].to_pylist()}
-    return {place for number, place in enumerate(places) if number not in left}
+def _last_states(hours: Hours, hour: int, held: pa.Table) -> Any:
+    """For each of these decisions of the hour, which were not final: whether no later state was written, then or since.
+
+    Nearly all end in the hour to which they were held. So the others are read for those alone that did not.
+    """
+    last = np.zeros(len(held), bool)
+    held = held.append_column("number", pa.array(np.arange(len(held))))
+    expected = {at // HOUR_MS for at in pc.unique(held["until"]).to_pylist() if at is not None}
+    for later in sorted((each for each in hours if each >= hour), key=lambda each: (each not in expected, each)):
+        if not len(held):
+            break
+        about = [one_of("event_id", pc.unique(held["event_id"]).to_pylist()), equal("kind", "decision")]
+        found = list(tables_of({later: hours[later]}, about, _STATE, later))
+        numbers = pa.array(np.full(sum(map(len, found)), -1))
+        since = pa.concat_tables([held.slice(0, 0).drop_columns("number"), *found]).append_column("number", numbers)
+        states = latest(pa.concat_tables([held, since]))
+        held = states.filter(pc.field("number") >= 0)
+    last[held["number"].to_numpy()] = True
+    return last
 
 
-def _rows(sources: Sequence[Source], shown: _Hits) -> pa.Table:
-    """All columns, in the same order. Those that no record of these kinds has are not read."""
-    tables, order = [empty_table()], [np.array([], np.int64)]
-    for source, place in sorted({*zip(shown.source.tolist(), shown.place.tolist(), strict=True)}):
-        here = np.flatnonzero((shown.source == source) & (shown.place == place))
-        names = dict.fromkeys(name for kind in {*shown.kind[here].tolist()} for name in COLUMNS_OF[KINDS[kind]])
-        tables.append(sources[source].rows(place, shown.row[here], list(names)))
+def _rows(sources: Sequence[Source], hits: _Hits, names: Sequence[str]) -> pa.Table:
+    """Columns in the same order. Those that no record of these kinds has are null, and not read."""
+    tables, order = [empty_table().select(list(names))], [np.array([], np.int64)]
+    for source, place in sorted({*zip(hits.source.tolist(), hits.place.tolist(), strict=True)}):
+        here = np.flatnonzero((hits.source == source) & (hits.place == place))
+        known = {name for kind in {*hits.kind[here].tolist()} for name in COLUMNS_OF[KINDS[kind]]}
+        tables.append(sources[source].rows(place, hits.row[here], [name for name in names if name in known]))
         order.append(here)
     whole = pa.concat_tables(tables, promote_options="default")
     return whole.take(row_numbers(np.argsort(np.concatenate(order))))

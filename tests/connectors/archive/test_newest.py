@@ -86,7 +86,8 @@ def random_day(archive: Archive, dice: random.Random, hours: int = 5) -> None:
                 outcome = dice.choice(("HELD", "AGGREGATING", "INBOX", "SUPPRESSED", "EMITTED"))
                 sender = dice.choice(("app", "shop"))
                 more = {"sender_id": sender, "decided_at": archive.now_ms, "ingested_at": archive.now_ms}
-                batch.append(decision(user, event, outcome, ("d", number, 0), **more))
+                until = dice.choice((None, archive.now_ms + dice.randrange(3 * HOUR_MS)))  # it may end at another time
+                batch.append(decision(user, event, outcome, ("d", number, 0), until=until, **more))
                 if outcome in ("HELD", "AGGREGATING"):
                     held.append((user, event, sender))
                 if dice.random() < 0.3:
