@@ -82,7 +82,8 @@ class Console:
         self._open = 0
 
     async def sign_in_page(self, request: ApiRequest) -> ApiResponse:
-        """Asks for a key."""
+        """Asks for a key; while it is typed, what reads the ledger is loaded."""
+        self._parts.questions.prepare()
         onward = _inside(dict(request.pairs()).get("next"))
         return answer_page("sign_in.html", None, next=onward, problem=None, openid=self._openid(onward))
 

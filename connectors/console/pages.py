@@ -167,12 +167,13 @@ async def static_file(request: ApiRequest) -> ApiResponse:
 class Gatekeeper:
     """Lets people in: who he is, whether he may, and whether he meant it."""
 
-    def __init__(self, sessions: Sessions, pages: Sequence[Page]) -> None:
-        """`pages`: all that there are."""
-        self._sessions, self._pages = sessions, pages
+    def __init__(self, sessions: Sessions, pages: Sequence[Page], somebody: Callable[[], None]) -> None:
+        """`pages`: all that there are. `somebody` is told that a page is asked for, and does not wait."""
+        self._sessions, self._pages, self._somebody = sessions, pages, somebody
 
     async def serve(self, shown: Page, request: ApiRequest) -> ApiResponse | StreamResponse:
         """The page, or one that says why not."""
+        self._somebody()
         session = self._sessions.of(request)
         if session is None:
             return redirect(link(SIGN_IN, next=link(request.path, **dict(request.pairs())) if shown.title else None))

@@ -56,7 +56,7 @@ def console_routes(parts: ConsoleParts) -> list[Route]:
     """Pages, and what they are made of. Who is not signed in gets to the page for it."""
     console = Console(parts)
     pages = console_pages(console, CampaignPages(parts.campaigns), TypePages(parts.registry), TextPages(parts.texts))
-    gatekeeper = Gatekeeper(parts.gateway.sessions, pages)
+    gatekeeper = Gatekeeper(parts.gateway.sessions, pages, parts.questions.prepare)
     return [
         _public("consoleSignInPage", "GET", "/console/sign-in", console.sign_in_page),
         _public("consoleSignIn", "POST", "/console/sign-in", console.sign_in),

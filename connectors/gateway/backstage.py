@@ -106,6 +106,13 @@ class Questions:
     def __init__(self, open_backstage: OpenBackstage) -> None:
         self._open = open_backstage
         self._threads = ThreadPoolExecutor(_AT_ONCE, "backstage")
+        self._is_prepared = False
+
+    def prepare(self) -> None:
+        """Somebody may ask soon: load what that needs, in one of the threads; the caller does not wait."""
+        if not self._is_prepared:
+            self._is_prepared = True
+            self._threads.submit(lambda: self._open().records(LedgerSearch(event=""), 1))
 
     async def ask(self, question: Callable[[Backstage], T]) -> T:
         """The answer.

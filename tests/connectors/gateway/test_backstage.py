@@ -1,0 +1,47 @@
+"""Questions to log and archive: what they need is loaded beside whoever is about to ask."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+from connectors.gateway.backstage import Questions
+
+
+def test_it_is_prepared_once_and_nobody_waits_for_it() -> None:
+    opened, loaded, looked = list[str](), threading.Event(), threading.Event()
+
+    class Slow:
+        def records(self, *_asked: Any) -> None:
+            looked.set()
+
+    def opens() -> Any:
+        opened.append(threading.current_thread().name)
+        assert loaded.wait(10)
+        return Slow()
+
+    questions = Questions(opens)
+    questions.prepare()
+    questions.prepare()
+    loaded.set()
+    assert looked.wait(10)
+    assert len(opened) == 1
+    assert opened[0] != threading.current_thread().name
+
+
+def test_what_cannot_be_prepared_is_tried_again_by_who_asks() -> None:
+    tried, began = list[int](), threading.Event()
+
+    def opens() -> Any:
+        tried.append(1)
+        if len(tried) == 1:
+            began.set()
+            raise OSError("no log yet")
+        return object()
+
+    questions = Questions(opens)
+    questions.prepare()
+    assert began.wait(10)
+    assert asyncio.run(questions.ask(lambda _backstage: "an answer")) == "an answer"
+    assert len(tried) == 2
