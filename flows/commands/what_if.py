@@ -13,7 +13,9 @@ from flows.commands.shared import Data, Json, moment_ms, settings_in_force
 from state.model.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from flows.recovery.sms_volume import SmsVolume
     from flows.recovery.what_if import Difference, HeardBy
+    from operators.sms_limits import SmsRules
 
 _DAY_MS = 86_400_000
 _SHOWN = 10
@@ -23,7 +25,7 @@ def what_if_command(
     log: Annotated[str, typer.Argument(metavar="LOG", help="A data directory, `kafka`, or an archive (DIR/archive).")],
     policy: Annotated[
         Path, typer.Option("--policy", metavar="NEW.toml", exists=True, dir_okay=False,
-                           help="Tables [types.NAME] as in carillon.toml; each replaces the one that held."),
+                           help="Tables [types.NAME] as in carillon.toml, each replacing what held, and [sms]."),
     ],
     since: Annotated[
         int | None, typer.Option("--from", metavar="T", parser=moment_ms, help="Default: a day before --to.")
@@ -35,30 +37,39 @@ def what_if_command(
     data: Data = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Decide a stored log again under another policy, beside what was decided; nothing is written. P1 and P2 only."""
+    """Decide a stored log again under another policy, beside what was decided; nothing is written.
+
+    P1 and P2 only; of P0 the text messages are counted, as they went and by the policy's [sms].
+    """
     from flows.process.open import clock_ms
     from flows.recovery.replay import ReplayRange, opened_origin
+    from flows.recovery.sms_volume import sms_volume
     from flows.recovery.what_if import what_if
 
     settings, output = settings_in_force(data), Output(as_json)
-    prices = {"sms": settings.sms.others_price} | dict(_price(text) for text in price or ())
+    prices = dict(_price(text) for text in price or ())
     to_ms = clock_ms() if until is None else until
     wanted = ReplayRange(to_ms - _DAY_MS if since is None else since, to_ms)
-    tables = _policy(policy)
+    tables, rules = _policy(policy)
     with opened_origin(log, settings) as origin, output.progress("deciding twice") as told:
+        texts = None if rules is None else sms_volume(origin, rules, wanted)
         found = what_if(origin, wanted, tables, told)
-    if not found.was.decisions and not found.would.decisions:
+    if texts is not None:
+        _show_texts(texts, prices, output)
+    if not found.was.decisions and not found.would.decisions and texts is None:
         raise ConfigurationError(f"{log}: no decision of P1 or P2 lies between --from and --to; name another time")
     _show(found, sorted(tables), prices, output)
 
 
-def _policy(file: Path) -> Mapping[str, Mapping[str, object]]:
-    from flows.config.settings import load_settings
+def _policy(file: Path) -> tuple[Mapping[str, Mapping[str, object]], SmsRules | None]:
+    """Types, and what it says of text messages; None: nothing."""
+    from flows.config.settings import SmsOptions, load_settings
 
-    tables = load_settings(file=file, environment={}).types
-    if not tables:
-        raise ConfigurationError(f"{file}: names no type; write tables [types.NAME]")
-    return tables
+    settings = load_settings(file=file, environment={})
+    rules = None if settings.sms == SmsOptions() else settings.sms.rules()
+    if not settings.types and rules is None:
+        raise ConfigurationError(f"{file}: names no type; write tables [types.NAME], or [sms]")
+    return settings.types, rules
 
 
 def _price(text: str) -> tuple[str, float]:
@@ -92,6 +103,18 @@ def _show(found: Difference, types: list[str], prices: Mapping[str, float], outp
         output.show({"kind": "user", "user": user, **of, "in_app": _pair(before.in_app, after.in_app)}, "")
 
 
+def _show_texts(texts: SmsVolume, prices: Mapping[str, float], output: Output) -> None:
+    was, would, price = texts.was, texts.would, prices.get("sms")
+    cost = _pair(was.cost, would.cost) if price is None else _pair(was.sent * price, would.sent * price)
+    record = {"kind": "channel", "channel": "sms", "notifications": _pair(was.sent, would.sent), "cost": cost}
+    more = f"   cost {cost['was']:g} -> {cost['would']:g}"
+    more += f"   ({texts.unknown} to numbers that are not known any more)" if texts.unknown else ""
+    output.show(record | {"unknown": texts.unknown}, _row("sms (P0)", was.sent, would.sent, more))
+    for reason in sorted(was.refused.keys() | would.refused.keys()):
+        pair = was.refused[reason], would.refused[reason]
+        output.show({"kind": "sms_refused", "reason": reason, **_pair(*pair)}, _row(f"sms, not sent: {reason}", *pair))
+
+
 def _pair(was: float, would: float) -> dict[str, float]:
     return {"was": was, "would": would}
 
@@ -101,8 +124,9 @@ def _row(name: str, was: int, would: int, more: str = "") -> str:
 
 
 def _summary_lines(found: Difference, types: list[str], gain: int, lose: int) -> Iterator[str]:
-    yield f"{found.events} records of {', '.join(types)} in a stretch of {found.was.decisions} decisions of P1 and P2."
-    if not found.events:
+    named = ", ".join(types) or "no type"
+    yield f"{found.events} records of {named} in a stretch of {found.was.decisions} decisions of P1 and P2."
+    if types and not found.events:
         yield "So nothing changes. The decision log has no P0; of a type that ends in a star the names begin so."
     if found.refused:
         yield f"The schema would have refused the payload of {found.refused}; they are decided all the same."

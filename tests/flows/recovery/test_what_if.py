@@ -10,12 +10,14 @@ import pytest
 from helpers.flow_bench import Bench, calls
 from typer.testing import CliRunner
 
+from connectors.log import NewRecord
 from connectors.types import Tables
 from flows.cli import app
 from flows.config.settings import Settings, load_settings
 from flows.process.open import clock_ms
 from flows.recovery.replay import ReplayRange, opened_origin
 from flows.recovery.what_if import Difference, HeardBy, what_if
+from state.model.ledger import DELIVERY, DeliveryRecord
 
 SETTINGS: Settings = load_settings(environment={})
 ADDRESSES = {"push": "a" * 64, "email": "u@example.org"}
@@ -100,6 +102,7 @@ def test_people_read_it_too(bench: Bench) -> None:
     ("policy", "options", "said"),
     [
         ("", (), "names no type"),
+        ('[sms.destinations."49"]\nallowed = false\n', (), "begins no number"),
         ("[types.otp]\nklass = 'P1'\n", (), "pinned"),
         ("[types.like]\nwindow = 3\n", (), "window"),
         ("[types.like]\n", ("--to", "2001-01-01"), "no decision of P1 or P2 lies between"),
@@ -112,3 +115,55 @@ def test_what_cannot_be_told_says_why(bench: Bench, policy: str, options: tuple[
         CliRunner().invoke(
             app, ["what-if", str(bench.directory), "--policy", str(file), *options], catch_exceptions=False
         )
+
+
+@pytest.fixture
+def texted(bench: Bench) -> Bench:
+    """Three people got a code each by text message, ann two; dan's was refused; eve's number was in the event."""
+    at = bench.clock.now
+    numbers = {"ann": "+4915112345678", "ben": "+33612345678", "dan": "+12025550123"}
+    for user, address in numbers.items():
+        row = {"user": user, "channel": "sms", "id": "n", "address": address, "state": "active"}
+        bench.append(bench.setting("endpoints", user, **row))
+    bench.append(bench.event("c5", "otp", target="eve", to={"sms": "+33687654321"}, topic="events.p0"))
+    sent: dict[str, Any] = {"outcome": "DELIVERED", "segments": 2, "cost": 0.1}
+    refused: dict[str, Any] = {"outcome": "SUPPRESSED", "reason": "sms_limit"}
+    none: dict[str, Any] = {"reason": None, "segments": None, "cost": None, "fell_back_to": None}
+    went = [("ann", "n", sent), ("ben", "n", sent), ("ann", "n", sent), ("dan", "n", refused), ("eve", "to", sent)]
+    for number, (user, device, what) in enumerate([*went, ("gone", "n", sent)], start=1):
+        delivery = DeliveryRecord(
+            emission_id=f"em{number}", user=user, channel="sms", device=device, at=at + number, type="otp",
+            first_event_id=f"c{number}", provider="twilio", provider_id=None, attempts=[], **(none | what),
+        )  # fmt: skip
+        bench.append(NewRecord("ledger", 0, user.encode(), DELIVERY.encode(delivery), DELIVERY.headers))
+    bench.clock.now += 1_000
+    return bench
+
+
+SMS = """
+[sms]
+others_price = 0.1
+[sms.destinations."+49"]
+allowed = false
+[sms.destinations."+33"]
+price = 0.25
+per_h = 1
+"""
+
+
+def test_text_messages_go_by_the_destinations_of_the_policy(texted: Bench) -> None:
+    lines = told(texted, SMS, "--to", str(texted.clock.now))
+    (sms,) = (each for each in lines if each.get("channel") == "sms")
+    assert sms["notifications"] == {"was": 5, "would": 3}
+    assert sms["cost"] == {"was": 0.5, "would": 0.7}, (
+        "ben's two parts, dan's one, and the one whose number is not known"
+    )
+    assert sms["unknown"] == 1
+    refused = {each["reason"]: (each["was"], each["would"]) for each in lines if each["kind"] == "sms_refused"}
+    assert refused == {"sms_destination": (0, 2), "sms_limit": (1, 1)}
+    given = told(texted, SMS, "--to", str(texted.clock.now), "--price", "sms=1")
+    assert [each["cost"] for each in given if each.get("channel") == "sms"] == [{"was": 5, "would": 3}]
+
+
+def test_a_policy_that_says_nothing_of_text_messages_does_not_count_them(texted: Bench) -> None:
+    assert [each for each in told(texted, "[types.like]\n") if each.get("channel") == "sms"] == []
