@@ -24,6 +24,7 @@ from state.model.delivery import (
     PackedEndpoint,
     addresses_of,
     pack_endpoints,
+    packed_endpoints,
     unpack_endpoints,
 )
 from state.model.keys import user_tag
@@ -259,7 +260,7 @@ class UserTable:
         if self.reached[row] == _NOT_JUDGED:
             self._note_reached(row, self.endpoints.get(row) or _NONE)
         packed = (self._derived if self.reached[row] == _DERIVED else self.endpoints).get(row)
-        return () if packed is None else addresses_of(unpack_endpoints(packed), channel)
+        return () if packed is None else addresses_of(packed_endpoints(packed), channel)
 
     def reached_of(self, rows: AnyRows) -> "pa.Array[Any]":
         """Where users are reached on any channel: of each, MessagePack of a list of endpoints."""

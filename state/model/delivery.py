@@ -62,12 +62,13 @@ class PackedEndpoint(NamedTuple):
 
 _HEX_MIN = 32
 _pack = msgspec.msgpack.Encoder().encode
-_packed_endpoints = msgspec.msgpack.Decoder(list[PackedEndpoint]).decode
+packed_endpoints = msgspec.msgpack.Decoder(list[PackedEndpoint]).decode
+"""Registrations as they were packed; raises `msgspec.DecodeError` where they are none."""
 
 
 def pack_endpoints(endpoints: Iterable[Endpoint]) -> bytes:
     """As MessagePack; `unpack_endpoints` gives exactly the same again."""
-    return _pack([each._replace(address=_packed_address(each.address)) for each in endpoints])
+    return _pack([(*each[:3], _packed_address(each.address), *each[4:]) for each in endpoints])
 
 
 def _packed_address(address: str | None) -> Any:
@@ -81,12 +82,14 @@ def _packed_address(address: str | None) -> Any:
 
 
 def unpack_endpoints(packed: bytes) -> list[Endpoint]:
-    """Registrations as they were packed; earlier releases packed every address as text.
+    """Registrations as they were; earlier releases packed every address as text.
 
     :raises msgspec.DecodeError: they are none.
     """
-    found = _packed_endpoints(packed)
-    return [Endpoint(*each[:3], _address_of(each.address), *each[4:]) for each in found]
+    return [
+        Endpoint(channel, name, platform, _address_of(address), active, registered_at, place)
+        for channel, name, platform, address, active, registered_at, place in packed_endpoints(packed)
+    ]
 
 
 def _address_of(packed: object) -> str | None:
@@ -97,10 +100,10 @@ def _address_of(packed: object) -> str | None:
     raise msgspec.ValidationError("address: no text, or bytes")
 
 
-def addresses_of(endpoints: Sequence[Endpoint], channel: str) -> tuple[DeviceAddress, ...]:
+def addresses_of(endpoints: Sequence[PackedEndpoint], channel: str) -> tuple[DeviceAddress, ...]:
     """Those of one channel, as it is told them."""
     return tuple([
-        DeviceAddress(each.id, each.platform, each.address, each.registered_at)
+        DeviceAddress(each.id, each.platform, _address_of(each.address), each.registered_at)
         for each in endpoints
         if each.channel == channel
     ])  # fmt: skip
@@ -250,7 +253,7 @@ def _slice(value: bytes, tag_of: Callable[[dict[str, Any]], bytes]) -> list[ToDe
         packed = row.pop("endpoints", None)
         if not isinstance(packed, bytes):
             raise MalformedRecordError("emission: endpoints: missing, or no bytes")
-        endpoints = unpack_endpoints(packed)
+        endpoints = packed_endpoints(packed)
         row["devices"] = addresses_of(endpoints, channel)
         row["rest"] = [ChannelAddresses(each, addresses_of(endpoints, each)) for each in rest]
     return msgspec.convert([common | row for row in rows], list[ToDeliver])

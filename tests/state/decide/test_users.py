@@ -16,7 +16,14 @@ from state.decide import codec
 from state.decide.preferences import PreferenceTable
 from state.decide.users import UserTable
 from state.model.addresses import Served, canonical
-from state.model.delivery import DeviceAddress, Endpoint, addresses_of, pack_endpoints, unpack_endpoints
+from state.model.delivery import (
+    DeviceAddress,
+    Endpoint,
+    addresses_of,
+    pack_endpoints,
+    packed_endpoints,
+    unpack_endpoints,
+)
 
 USERS = [f"u{number}" for number in range(12)]
 TOKEN = "AB" * 32
@@ -66,7 +73,7 @@ def check(users: UserTable, registered: Registered, served: Served | None, choos
     """Gives how many rows are not sent to as they are registered."""
     rows = np.array(choose.sample(range(len(USERS)), choose.randrange(1, len(USERS) + 1)), np.int32)
     packed: list[Any] = users.reached_of(rows).to_pylist()
-    many = [unpack_endpoints(each) for each in packed]
+    many = [packed_endpoints(each) for each in packed]
     for row, endpoints in zip(rows.tolist(), many, strict=True):
         usable = set()
         for channel in ADDRESSES:
