@@ -16,8 +16,9 @@ The state of a key that holds has the highest (seq_offset, seq_ordinal); of equa
 Of outcomes it is the earliest appended: what is heard first of a question holds.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import msgspec
 import numpy as np
@@ -25,12 +26,11 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.json
 from msgspec import inspect
 
 from state import slices
-from state.model.envelope import header, parse_output_header, schema_of
-from state.model.errors import MalformedRecordError
+from state.model.envelope import OutputHeader, header, parse_output_header, schema_of
+from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.keys import key_group
 from state.model.ledger import COUNTS, DECISION, DELIVERY, EMISSION, CountsRecord
 from state.model.outcome import OUTCOME
@@ -38,7 +38,7 @@ from state.model.schema import Schema
 from state.packed import PACKED_TEXT, key_numbers, packed, repeated, row_numbers
 
 pc: Any = pyarrow.compute  # its stubs refuse chunked arrays of text beside scalars
-pa_json: Any = pyarrow.json  # its stubs refuse buffers
+_typed_dict: Any = TypedDict  # checkers want to see its keys
 Fields = list[tuple[str, pa.DataType]]
 _TEXT = pa.string()
 _LONG = pa.int64()
@@ -105,7 +105,6 @@ PACKED = pa.schema(
 """The same columns, texts that repeat as dictionaries: what is made of records, merged and written to Parquet."""
 COLUMNS_OF = {kind: [name for name, _ in dict(_COMMON + fields + _PLACE).items()] for kind, fields in _FIELDS.items()}
 """By kind, the columns in which its records are not null."""
-_JSON_SCHEMAS = {kind: pa.schema(fields) for kind, fields in _FIELDS.items()}
 _TIMES = {"decision": "decided_at", "emission": "decided_at", "delivery": "at", "outcome": "at"}
 _REQUIRED = {
     "decision": ("event_id", "user", "outcome", "decided_at"),
@@ -120,6 +119,25 @@ _KEYS = {
     "counts": ("owner", "key_group"),
     "outcome": ("event_id", "emission_id", "user", "channel", "device", "question"),
 }
+
+
+def _value_type(kind: Any) -> Any:
+    """What a value of a column is in JSON."""
+    if pa.types.is_list(kind):
+        return list[_value_type(kind.value_type) | None]  # type: ignore[misc]  # no literal either
+    if pa.types.is_struct(kind):
+        return _typed_dict("nested", {field.name: _value_type(field.type) | None for field in kind}, total=False)
+    return {_TEXT: str, _LONG: int, pa.bool_(): bool, pa.float64(): float}[kind]
+
+
+def _reader(kind: str) -> Callable[[bytes], msgspec.Struct]:
+    """Reads a record of which every field may be missing or null; others are ignored."""
+    fields = [(name, _value_type(of) | None, None) for name, of in _FIELDS[kind]]
+    return msgspec.json.Decoder(msgspec.defstruct(kind, fields, gc=False)).decode
+
+
+_READERS = {kind: (_reader(kind), attrgetter(*(name for name, _ in fields))) for kind, fields in _FIELDS.items()}
+"""By kind, what reads a record and what gives all its fields."""
 
 
 class LogRecord(Protocol):
@@ -142,14 +160,8 @@ class RefusedRecord(NamedTuple):
     error: MalformedRecordError
 
 
-class _Placed(NamedTuple):
-    """A record with its kind and header `seq`."""
-
-    record: LogRecord
-    source: str
-    group: int | None
-    offset: int
-    ordinal: int
+_Placed = tuple[LogRecord, OutputHeader]
+"""A record with its header `seq`; the key group is -1 where that does not say it."""
 
 
 def empty_table() -> pa.Table:
@@ -224,9 +236,8 @@ def _kind(record: LogRecord) -> tuple[str, bool]:
 def _placed(record: LogRecord, kind: str) -> _Placed:
     value = header(record.headers, "seq")
     if value is None:
-        return _Placed(record, "", None, 0 if kind == "outcome" else record.offset, 0)
-    sequence = parse_output_header(value)
-    return _Placed(record, sequence.source, sequence.group, sequence.offset, sequence.ordinal)
+        return record, OutputHeader("", -1, 0 if kind == "outcome" else record.offset, 0)
+    return record, parse_output_header(value)
 
 
 def _tables(kind: str, is_json: bool, group: list[_Placed], refused: list[RefusedRecord]) -> list[pa.Table]:
@@ -239,30 +250,30 @@ def _tables(kind: str, is_json: bool, group: list[_Placed], refused: list[Refuse
     except (MalformedRecordError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
         if len(group) > 1:
             return [table for placed in group for table in _tables(kind, is_json, [placed], refused)]
-        refused.append(RefusedRecord(group[0].record, MalformedRecordError(f"{kind}: {error}")))
+        refused.append(RefusedRecord(group[0][0], MalformedRecordError(f"{kind}: {error}")))
         return []
 
 
 def _from_json(kind: str, group: list[_Placed]) -> list[pa.Table]:
-    table = _parse(kind, [placed.record.value for placed in group])
+    table = _parse(kind, [record.value for record, _ in group])
     return [_complete(kind, table, group, np.ones(len(group), np.int64))]
 
 
 def _parse(kind: str, values: list[bytes]) -> pa.Table:
-    text = b"\n".join(values) + b"\n"
-    options = pa_json.ParseOptions(explicit_schema=_JSON_SCHEMAS[kind], unexpected_field_behavior="ignore")
-    reading = pa_json.ReadOptions(use_threads=False, block_size=len(text) + 1)
-    table: pa.Table = pa_json.read_json(pa.BufferReader(text), read_options=reading, parse_options=options)
-    if len(table) != len(values):
-        raise MalformedRecordError(f"{kind}: a record is not one JSON object")
-    return table
+    read, fields_of = _READERS[kind]
+    try:
+        rows = map(fields_of, [read(value) for value in values])
+        columns = [pa.array(column, of) for column, (_, of) in zip(zip(*rows, strict=True), _FIELDS[kind], strict=True)]
+    except (*UNDECODABLE, OverflowError, UnicodeEncodeError) as error:
+        raise MalformedRecordError(str(error)) from error
+    return pa.table(columns, schema=pa.schema(_FIELDS[kind]))
 
 
 def _from_arrow(kind: str, group: list[_Placed]) -> list[pa.Table]:
     """Records with the same columns become one table."""
     alike: dict[tuple[str, pa.Schema], list[tuple[_Placed, pa.Table]]] = {}
-    for placed in sorted(group, key=lambda placed: -1 if placed.group is None else placed.group):
-        for of, table in _batches(kind, placed.record.value):
+    for placed in sorted(group, key=lambda placed: placed[1].group):
+        for of, table in _batches(kind, placed[0].value):
             alike.setdefault((of, table.schema), []).append((placed, table))
     return [
         _complete(
@@ -305,7 +316,7 @@ def _complete(kind: str, table: pa.Table, group: list[_Placed], rows: _Rows) -> 
 
 def _key_groups(users: Any, group: list[_Placed], rows: _Rows) -> Any:
     """As the header `seq` says; else, the user's."""
-    found = np.repeat([-1 if placed.group is None else placed.group for placed in group], rows)
+    found = np.repeat([sequence.group for _, sequence in group], rows)
     unknown = np.flatnonzero(found < 0)
     found[unknown] = [key_group(user) for user in users.take(pa.array(unknown)).to_pylist()]
     return pa.array(found, pa.int16())
@@ -313,17 +324,17 @@ def _key_groups(users: Any, group: list[_Placed], rows: _Rows) -> Any:
 
 def _counts_table(group: list[_Placed], refused: list[RefusedRecord]) -> pa.Table:
     rows: list[tuple[_Placed, CountsRecord]] = []
-    for placed in group:
+    for record, sequence in group:
         try:
-            counts = COUNTS.decode(placed.record.value)
+            counts = COUNTS.decode(record.value)
         except MalformedRecordError as error:
-            refused.append(RefusedRecord(placed.record, error))
+            refused.append(RefusedRecord(record, error))
             continue
-        version = placed if placed.source else placed._replace(offset=counts.offset, ordinal=placed.record.offset)
-        rows.append((version, counts))
+        version = sequence if sequence.source else sequence._replace(offset=counts.offset, ordinal=record.offset)
+        rows.append(((record, version), counts))
     columns = {
         "kind": repeated(["counts"], PACKED_TEXT, np.array([len(rows)])),
-        "time": pa.array([placed.record.timestamp_ms for placed, _ in rows], _LONG),
+        "time": pa.array([record.timestamp_ms for (record, _), _ in rows], _LONG),
         "key_group": pa.array([counts.group for _, counts in rows], pa.int16()),
         "owner": pa.array([counts.owner for _, counts in rows], _TEXT).dictionary_encode(),
         "totals": pa.array([_totals(counts) for _, counts in rows], _TEXT),
@@ -339,16 +350,16 @@ def _totals(counts: CountsRecord) -> str:
 
 
 def _place_columns(group: Sequence[_Placed], rows: _Rows) -> dict[str, Any]:
-    offsets = repeated([placed.offset for placed in group], _LONG, rows)
-    places = repeated([placed.record.offset for placed in group], _LONG, rows)
+    offsets = repeated([sequence.offset for _, sequence in group], _LONG, rows)
+    places = repeated([record.offset for record, _ in group], _LONG, rows)
     return {
-        "source": repeated([placed.source for placed in group], PACKED_TEXT, rows),
+        "source": repeated([sequence.source for _, sequence in group], PACKED_TEXT, rows),
         "seq_offset": offsets,
         "first_offset": offsets,
-        "seq_ordinal": repeated([placed.ordinal for placed in group], _LONG, rows),
+        "seq_ordinal": repeated([sequence.ordinal for _, sequence in group], _LONG, rows),
         "log_offset": places,
         "first_log_offset": places,
-        "log_ms": repeated([placed.record.timestamp_ms for placed in group], _LONG, rows),
+        "log_ms": repeated([record.timestamp_ms for record, _ in group], _LONG, rows),
     }
 
 
