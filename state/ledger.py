@@ -29,6 +29,7 @@ import pyarrow.compute
 from msgspec import inspect
 
 from state import slices
+from state.model.arrow import batch_table
 from state.model.envelope import OutputHeader, header, parse_output_header, schema_of
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.keys import key_group
@@ -294,7 +295,7 @@ def _batches(kind: str, value: bytes) -> list[tuple[str, pa.Table]]:
             for name, table in zip(("decision", "emission"), slices.expand(value), strict=True)
             if table is not None
         ]
-    return [(kind, pa.ipc.open_stream(value).read_all())]
+    return [(kind, batch_table(value, kind))]
 
 
 def _complete(kind: str, table: pa.Table, group: list[_Placed], rows: _Rows) -> pa.Table:

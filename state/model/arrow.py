@@ -47,7 +47,8 @@ def batch_table(value: bytes, what: str) -> pyarrow.Table:
     """
     try:
         table: pyarrow.Table = pa.ipc.open_stream(value).read_all()
-    except pa.ArrowException as error:
+        table.validate(full=True)  # what does not fit together ends the process that reads it
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise MalformedRecordError(f"{what}: {error}") from error
     return table
 
