@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from connectors.providers.email.returned import foreign
 from connectors.providers.email.returned.addresses import address_in
 from connectors.providers.email.returned.seen import Seen, from_server, null_path
 from connectors.providers.email.returned.values import Recipient, Returned
@@ -23,10 +24,16 @@ BOUNCE_SUBJECT = re.compile(
     r"mail delayed|can(?:no|')t (?:be )?(?:deliver|sen[dt])",
     re.IGNORECASE,
 )
+_THANKS = (
+    r"thanks? (?:you )?for (?:your (?:e-?mail|message|inquiry|request)|contacting)",
+    r"we(?:'ve| have)? received your (?:e-?mail|message|inquiry|request)",
+    r"your (?:e-?mail|message|inquiry|request) (?:has been|was) received|request received",
+)
 _AUTO_SUBJECT = re.compile(
     r"\s*(?:(?:re|aw|fwd?):\s*)?\[?(?:auto(?:matic|mated|matisch\w*|"
     r"matische)?[ :_-]{0,3}(?:re(?:ply|sponse|sponder)|antwort|answer|acknowledg\w+|:)|auto:|"
-    r"out[ -]of[ -](?:the[ -])?(?:office|town)|ooo\b|vacation|on (?:vacation|holiday|leave)|"
+    r"(?:currently )?out[ -]of[ -](?:the[ -])?(?:office|town)|ooo\b|vacation|on (?:vacation|holiday|leave)|"
+    r"(?:on )?(?:annual|maternity|paternity|parental) leave|"
     r"holiday|away (?:from|until)|i am (?:away|out|on)"
     r"|i'm (?:away|out|on)|abwesen|(?:urlaub|au(?:ß|ss)er haus)|r[ée]ponse automatique|absence|"
     r"absent|en vacances|respuesta autom|fuera de la oficina|risposta automatic|fuori ufficio|"
@@ -35,7 +42,7 @@ _AUTO_SUBJECT = re.compile(
     r"autoodpowied|odpowiedź automatyczna|automatická odpov|automaattinen vast|poissa|otomatik yan|"
     r"자동 ?(?:회신|응답)|부재|"
     r"automatikus v[áa]l|αυτόματη απ|răspuns automat|samodejni odg|תשובה אוטומטית|رد تلقائي|trả lời tự động|"
-    r"(?:balasan|jawaban) otomatis)",
+    r"(?:balasan|jawaban) otomatis|" + "|".join((*foreign.ABSENT, *_THANKS)) + ")",
     re.IGNORECASE,
 )
 REPLY_SUBJECT = re.compile(r"\s*(?:re|aw|sv|antw|odp|vs|fwd?|wg|tr|rv)\s*:", re.IGNORECASE)

@@ -72,3 +72,12 @@ USER_UNKNOWN = (
     r"(?:המשתמש|הנמען|הכתובת)[^.\n]{0,30}?(?:לא קיים|לא קיימת|לא נמצא)",
     r"(?:χρήστης|παραλήπτης|διεύθυνση)[^.\n]{0,30}?(?:δεν (?:υπάρχει|βρέθηκε)|άγνωστ)|άγνωστ\w+ (?:χρήστη|παραλήπτη)",
 )
+ABSENT = (
+    r"(?:ich )?bin (?:im urlaub|nicht im b[üu]ro|abwesend)|nicht im b[üu]ro|message d'absence|r[ée]ponse d'absence",
+    r"(?:je suis )?en cong[ée]s|cong[ée]s\b|fuera de (?:la )?oficina|ausente\b|aus[êe]ncia\b",
+    r"estoy (?:de vacaciones|fuera)|(?:estou )?de f[ée]rias|fuori (?:sede|ufficio)|in ferie",
+    r"niet (?:aanwezig|op kantoor)|frånvarande|ute från kontoret|ikke (?:på kontoret|til stede)",
+    r"отсутству|меня нет|nieobecno|poza biurem",
+    r"mimo kancel|távollét|ofis d\w\w\wnda|外出|休暇|假期|خارج المكتب",
+)
+"""How the subjects of answering machines begin."""
