@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import wraps
 from typing import Any, NamedTuple
 
-from msgspec.json import encode
+from msgspec.json import decode, encode
 
 from connectors.console.pages import HEADERS, Visit, answer_page, link, redirect
 from connectors.console.searching import zone_of
@@ -17,8 +17,10 @@ from connectors.gateway.acts import reason_if_any, reason_of
 from connectors.gateway.campaign_answers import campaign_shown
 from connectors.gateway.campaigns import CampaignCalls, form_of_file, stages_of, start_of
 from connectors.gateway.http import ApiResponse
-from connectors.gateway.problems import ProblemError
+from connectors.gateway.problems import ProblemError, invalid
+from state.model.admission import FieldError
 from state.model.campaign import CampaignText
+from state.model.errors import UNDECODABLE
 from state.model.zones import is_local_time, local_ms
 from state.schedule.campaign import Campaign, CampaignChange
 
@@ -75,7 +77,8 @@ class CampaignPages:
         campaign = await self._calls.one(name)
         report = await self._calls.reported(campaign)
         missed = None if problem is None or problem.status != _CONFLICT else _missed(campaign, visit)
-        return _answer(visit, problem, campaigns=(), chosen=campaign_shown(campaign), report=report, missed=missed)
+        shown, lines = campaign_shown(campaign), _lines(campaign.text.payload)
+        return _answer(visit, problem, campaigns=(), chosen=shown, report=report, missed=missed, lines=lines)
 
     @_stays_on_its_page
     async def create(self, visit: Visit) -> ApiResponse:
@@ -90,7 +93,7 @@ class CampaignPages:
         """Other words; whatever else it says stays."""
         name = visit.form.get("name", "")
         text = (await self._calls.one(name)).text
-        others = {field: value for field, value in text.payload.items() if field not in _WORDS}
+        others = {} if "values" in visit.form else _others(text.payload)
         content = {"type": text.type, "payload": others | _words(visit.form), "slot": text.slot}
         await self._calls.change(visit.session.person, name, content, _revision(visit))
         return redirect(link(CAMPAIGNS, name=name))
@@ -159,6 +162,9 @@ def _missed(campaign: Campaign, visit: Visit) -> _Missed | None:
         return None
     before, now = _told(seen), _told(campaign.text)
     typed = {field: visit.form[field].strip() for field in _WORDS if field in visit.form}
+    if "values" in visit.form:
+        gone = dict.fromkeys(_others({**seen.payload, **campaign.text.payload}), "")
+        typed |= gone | _shown(_values(visit.form["values"]))
     names = dict.fromkeys([*now, *before, *typed])
     rows = [(name, before.get(name, ""), now.get(name, ""), typed.get(name)) for name in names]
     return _Missed(changes, [row for row in rows if row[1] != row[2] or row[3] not in (None, row[2])])
@@ -166,10 +172,53 @@ def _missed(campaign: Campaign, visit: Visit) -> _Missed | None:
 
 def _told(text: CampaignText) -> dict[str, str]:
     """All that it says, by field."""
-    payload = {
-        name: value if isinstance(value, str) else encode(value).decode() for name, value in text.payload.items()
-    }
-    return payload | {"type": text.type, "dedicated slot": "yes" if text.slot else "no"}
+    return _shown(text.payload) | {"type": text.type, "dedicated slot": "yes" if text.slot else "no"}
+
+
+def _shown(payload: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else encode(value).decode() for name, value in payload.items()}
+
+
+def _others(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What has no field of its own in the forms."""
+    return {field: value for field, value in payload.items() if field not in _WORDS}
+
+
+def _lines(payload: Mapping[str, Any]) -> str | None:
+    """The same as people type it: text as it stands, unless it would be read as something else. None: it cannot be."""
+    others = _others(payload)
+    lines = [
+        f"{name} = {value if _values(f'x = {value}') == {'x': value} else encode(value).decode()}"
+        for name, value in others.items()
+    ]
+    try:
+        return "\n".join(lines) if _values("\n".join(lines)) == others else None
+    except ProblemError:
+        return None
+
+
+def _values(text: str) -> dict[str, Any]:
+    """The other values, one a line.
+
+    :raises ProblemError: 400: a line is none.
+    """
+    found = dict[str, Any]()
+    for number, line in enumerate(text.splitlines(), 1):
+        name, equals, value = (part.strip() for part in line.partition("="))
+        if line.strip() and not (name and equals):
+            problem = f"line {number} has no = behind a name"
+            raise invalid([FieldError("values", problem, "write it like code = SUMMER")])
+        if name:
+            found[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    """A number, true, false, a list or an object in JSON; whatever is none of these is text."""
+    try:
+        return decode(text)
+    except UNDECODABLE:
+        return text
 
 
 def _answer(visit: Visit, problem: ProblemError | None, **values: Any) -> ApiResponse:
@@ -185,9 +234,13 @@ def _revision(visit: Visit) -> int:
     return int(revision) if revision.isascii() and revision.isdigit() and len(revision) < 16 else 0
 
 
-def _words(form: Mapping[str, str]) -> dict[str, str]:
-    """What is written for its readers; an empty field is none."""
-    return {field: text for field in _WORDS if (text := form.get(field, "").strip())}
+def _words(form: Mapping[str, str]) -> dict[str, Any]:
+    """What is written for its readers; an empty field is none.
+
+    :raises ProblemError: 400: a line of the other values is none.
+    """
+    words = {field: text for field in _WORDS if (text := form.get(field, "").strip())}
+    return _values(form.get("values", "")) | words
 
 
 def _given(verb: str, form: Mapping[str, str]) -> dict[str, Any]:

@@ -105,6 +105,40 @@ def test_words_are_changed_and_approvals_are_void_and_what_else_it_says_stays(to
     assert payload == {"headline": "<b>Sale</b>", "title": "Sale"}
 
 
+def test_values_of_any_name_are_lines_of_the_forms(told: Gateway) -> None:
+    ann = signed_in(told, "marketing")
+    form = {
+        "name": "valued",
+        "type": "newsletter",
+        "title": "Sale",
+        "values": 'code = SUMMER\n\nleft=20\nyear = "2026"\n',
+    }
+    assert ann.submit(PAGE, f"{PAGE}/new", form).status == 303
+    first = {"title": "Sale", "code": "SUMMER", "left": 20, "year": "2026"}
+    assert told.get("/v1/campaigns/valued", key="key-marketing").json["payload"] == first
+    page = f"{PAGE}?name=valued"
+    assert "code = SUMMER\nleft = 20\nyear = &#34;2026&#34;</textarea>" in ann.get(page).text
+    edit = {"name": "valued", "title": "Sale", "revision": str(state(told, "valued")[2])}
+    bad = ann.submit(page, f"{PAGE}/edit", edit | {"values": "code = A\nSUMMER"})
+    assert (bad.status, "line 2 has no = behind a name: write it like code = SUMMER" in bad.words) == (400, True)
+    assert "code = A\nSUMMER</textarea>" in bad.text
+    assert ann.submit(page, f"{PAGE}/edit", edit | {"values": "code = WINTER"}).status == 303
+    assert told.get("/v1/campaigns/valued", key="key-marketing").json["payload"] == {"title": "Sale", "code": "WINTER"}
+    late = ann.submit(page, f"{PAGE}/edit", edit | {"values": ""})
+    assert "code SUMMER WINTER -" in late.words, "as she saw it, as it is, as she typed it"
+
+
+def test_what_no_line_can_say_stays_as_it_is(told: Gateway) -> None:
+    odd = {"a=b": "x", "two": "lines\nof it", " ": ""}
+    content = {"name": "odd", "type": "newsletter", "payload": odd}
+    assert told.call("POST", "/v1/campaigns", content, key="key-marketing").status == 201
+    ann, page = signed_in(told, "marketing"), f"{PAGE}?name=odd"
+    assert 'name="values"' not in ann.get(page).text
+    form = {"name": "odd", "title": "Sale", "revision": "1"}
+    assert ann.submit(page, f"{PAGE}/edit", form).status == 303
+    assert told.get("/v1/campaigns/odd", key="key-marketing").json["payload"] == {**odd, "title": "Sale"}
+
+
 def test_rows_that_were_left_out_are_a_file(told: Gateway) -> None:
     page = prepare(told, "rows")
     ann = signed_in(told, "marketing")
