@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from hashlib import sha256
@@ -13,7 +15,7 @@ import pytest
 from helpers.browser import SOON_MS, pictures, save_picture, serious_faults
 from helpers.up import Up, running
 from helpers.waiting import wait_for
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from connectors.sandbox.watch import Watcher
 from flows.config.credentials import development_credentials
@@ -93,6 +95,38 @@ def test_now_is_live_and_a_switch_stops_a_type_until_it_is_lifted(browser: Brows
     expect(acting.get_by_role("cell", name="wrong link").first).to_be_visible()
     watching.context.close()
     acting.context.close()
+
+
+def is_ready(system: Up) -> bool:
+    try:
+        return system.call("GET", "/readyz")[0] == 200
+    except OSError:
+        return False  # it starts
+
+
+def test_now_is_live_again_where_the_gateway_that_came_back_was_not_ready_yet(browser: Browser, system: Up) -> None:
+    """A stream that is answered by anything else than a stream is not asked for again by the browser."""
+    page, stream = signed_in(browser, system, "ops"), "**/now/stream"
+    expect(page.get_by_role("img", name=re.compile("score of a station"))).to_be_visible()
+    refused: list[Route] = []
+
+    def refuse(route: Route) -> None:
+        refused.append(route)
+        route.fulfill(status=503, content_type="text/html", body="<p>starting")
+
+    page.route(stream, refuse)
+    os.kill(system.pids()["gateway"], signal.SIGKILL)
+    while not refused:
+        page.wait_for_timeout(100)
+    expect(page.get_by_text("The connection is lost")).to_be_visible()
+    wait_for(lambda: is_ready(system))
+    page.unroute(stream)
+    switch = {"scope": "type", "value": "reply", "reason": "wrong link"}
+    assert system.call("POST", "/v1/ops/kill", switch, key="ops")[0] == 200
+    expect(page.get_by_text("type reply since")).to_be_visible()
+    expect(page.get_by_text("The connection is lost")).to_be_hidden()
+    assert system.call("POST", "/v1/ops/kill", switch | {"on": False}, key="ops")[0] == 200
+    page.context.close()
 
 
 def test_senders_are_shown_with_what_the_p0_gateway_answered_theirs(browser: Browser, system: Up) -> None:

@@ -9,6 +9,8 @@ if (now) {
   });
   source.addEventListener("error", () => {
     live.textContent = "The connection is lost; it is tried again.";
+    // Answered by something else, such as "starting" or the page to sign in: the browser does not ask again by itself.
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5_000 * (1 + Math.random()));
   });
 }
 // The zone of whoever looks, where a form asks for one and nobody has said another.
