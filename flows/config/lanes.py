@@ -13,6 +13,7 @@ from connectors.control import ControlWatcher
 from connectors.log.owners import FencedLog
 from connectors.log.topics import written_by
 from connectors.providers.email.options import MailOptions
+from connectors.providers.email.smtp import SmtpChannel
 from connectors.providers.provider import PLACES
 from connectors.providers.sms.smpp import SmppChannel
 from connectors.templates import PublishedTexts
@@ -106,6 +107,7 @@ def _build_dispatcher(
         bounds = ProviderBounds(
             channel, options.concurrency_max, rate, options.backlog_share, waiting_max, _service_of(each),
             drained=partial(watcher.drained, channel.name),
+            ahead=channel.ahead if isinstance(channel, SmtpChannel) and station == "deliver" else int,
         )  # fmt: skip
         providers.setdefault(each.provider.place, []).append(bounds)
     published = PublishedTexts(log).start()

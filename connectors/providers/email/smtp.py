@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, cast
 
 import aiosmtplib
@@ -23,6 +25,7 @@ from connectors.providers.email.message import UnsafeMessageError, message_id
 from connectors.providers.email.options import SmtpOptions
 from connectors.providers.email.returned.cause import find_cause
 from connectors.providers.email.smtp_exchange import BrokenExchangeError, SmtpEnvelope, SmtpExchange, mail_data
+from connectors.providers.email.smtp_line import SmtpLine
 from connectors.providers.receipts import reference_of
 from state.model.addresses import mailbox
 from state.model.bounce_address import BounceAddresses
@@ -32,6 +35,8 @@ from state.model.receipt import ReferenceKeys
 _OF_ADDRESS = ("4.1.", "4.2.")
 """RFC 3463: what begins the status of a soft refusal of one address or mailbox."""
 _RESET_S = 2
+_QUICK_S = 0.2
+"""A relay that takes longer for a mail gets none ahead: what waits had better wait where it is looked at again."""
 _ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
 
 
@@ -108,7 +113,8 @@ class SmtpChannel:
         self._bounces, self._references = bounces, references
         self._clock_s = clock_s
         self._idle: list[tuple[SmtpExchange, float]] = []
-        self._permits = asyncio.Semaphore(options.concurrency_max)
+        self._line = SmtpLine(options.concurrency_max)
+        self._is_quick = True
         self._tls: ssl.SSLContext | None = None
         self._signer: DkimSigner | None = None
         self._closed = False
@@ -160,8 +166,11 @@ class SmtpChannel:
                 text = mail_data(request.message)
         except UnsafeMessageError as error:
             return Rejected(str(error))
-        async with self._permits:
-            return await self._deliver(envelope, text, delivery)
+        return await self._deliver(await self._line.turn(envelope), envelope, text, delivery)
+
+    def ahead(self) -> int:
+        """How many mails it is worth to have at hand beside those on their way: none while the relay is slow."""
+        return self.options.concurrency_max if self._is_quick else 0
 
     async def close(self) -> None:
         """See `Channel.close`."""
@@ -169,16 +178,34 @@ class SmtpChannel:
         while self._idle:
             self._idle.pop()[0].close()
 
-    async def _deliver(self, envelope: SmtpEnvelope, text: bytes, delivery: Delivery) -> Result:
+    async def _deliver(
+        self, exchange: SmtpExchange | None, envelope: SmtpEnvelope, text: bytes, delivery: Delivery
+    ) -> Result:
+        """On a connection on which the mail is begun, else on any."""
+        began_s = time.monotonic()
         try:
-            exchange = await self._take()
-        except aiosmtplib.SMTPResponseException as error:
-            return parse_response(SmtpResponse("connect", error.code, str(error.message)), delivery)
-        except (aiosmtplib.SMTPException, OSError, TimeoutError):
-            return Failed("no connection")
+            if exchange is not None:
+                result = await self._handed_over(exchange, envelope, text, delivery)
+                if exchange.is_open or exchange.ambiguous or not isinstance(result, Failed):
+                    return result
+                exchange = None  # it ended with the mail before: nothing of this one was taken
+            try:
+                exchange = await self._take()
+            except aiosmtplib.SMTPResponseException as error:
+                return parse_response(SmtpResponse("connect", error.code, str(error.message)), delivery)
+            except (aiosmtplib.SMTPException, OSError, TimeoutError):
+                return Failed("no connection")
+            return await self._handed_over(exchange, envelope, text, delivery)
+        finally:
+            self._is_quick = time.monotonic() - began_s < _QUICK_S
+            self._line.leave(exchange)
+
+    async def _handed_over(
+        self, exchange: SmtpExchange, envelope: SmtpEnvelope, text: bytes, delivery: Delivery
+    ) -> Result:
         try:
             async with asyncio.timeout(self.options.timeout.total_seconds()):
-                answer = await exchange.hand_over(envelope, text)
+                answer = await exchange.hand_over(envelope, text, partial(self._line.following, exchange))
         except (BrokenExchangeError, TimeoutError):
             exchange.close()
             return Failed(f"connection lost at {exchange.step}", ambiguous=exchange.ambiguous)
@@ -186,8 +213,11 @@ class SmtpChannel:
         return parse_response(SmtpResponse(*answer), delivery)
 
     async def _settle(self, exchange: SmtpExchange, code: int) -> None:
-        """Keep the connection where it may be used again: after a refusal, reset."""
-        if code >= 400 and (code == 421 or not await _reset(exchange)):
+        """Keep the connection where it may be used again: after a refusal, reset, unless the next mail is begun."""
+        if exchange.begun and code != 421:
+            if not self._line.is_followed(exchange):
+                exchange.close()
+        elif code >= 400 and (code == 421 or not await _reset(exchange)):
             exchange.close()
         else:
             self._give_back(exchange)

@@ -1,9 +1,10 @@
 """Hands mails over on a connection that aiosmtplib has opened, secured and authenticated.
 
 Where the server offers PIPELINING (RFC 2920), MAIL, RCPT and DATA go out in one write: one wait for the server before
-the text and one behind it, in place of four. No text is written before the server asked for it, so until then it was
-certainly not taken. Where it offers DSN (RFC 3461), it is told what a report must say: which mail it was and to whom we
-sent it, wherever it was passed on to, with the mail's fields and without its text.
+the text and one behind it, in place of four; and if another mail is at hand, its commands go out with the text. No text
+is written before the server asked for it, so until then it was certainly not taken. Where it offers DSN (RFC 3461), it
+is told what a report must say: which mail it was and to whom we sent it, wherever it was passed on to, with the mail's
+fields and without its text.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal, NamedTuple, Self
 
@@ -79,6 +81,10 @@ def mail_data(message: bytes) -> bytes:
     return (b"." if message.startswith(b".") else b"") + message.replace(b"\r\n.", b"\r\n..") + b".\r\n"
 
 
+def _nobody() -> SmtpEnvelope | None:
+    """No mail is at hand."""
+
+
 class SmtpExchange(asyncio.Protocol):
     """One mail at a time; `step` and `ambiguous` say how far the last one came."""
 
@@ -93,6 +99,8 @@ class SmtpExchange(asyncio.Protocol):
         self.step: _Step = "mail"
         self.ambiguous = False
         """The server may have taken the mail: its text was written."""
+        self.begun = False
+        """The commands of a next mail were written: none but that may go."""
         transport.set_protocol(self)
 
     @property
@@ -104,14 +112,17 @@ class SmtpExchange(asyncio.Protocol):
         """End it."""
         self._transport.close()
 
-    async def hand_over(self, envelope: SmtpEnvelope, text: bytes) -> SmtpAnswer:
-        """One mail, with a text by `mail_data`.
+    async def hand_over(
+        self, envelope: SmtpEnvelope, text: bytes, following: Callable[[], SmtpEnvelope | None] = _nobody
+    ) -> SmtpAnswer:
+        """One mail, with a text by `mail_data`. `following` is asked once, right before a text, and says to whom the
+        next mail here goes; then that is `begun`.
 
         :raises BrokenExchangeError: no answer decides; the connection is of no use any more.
         """
         self.step, self.ambiguous = "mail", False
-        commands = envelope.commands(dsn=self._dsn)
-        if self._pipelining:
+        commands, begun, self.begun = envelope.commands(dsn=self._dsn), self.begun, False
+        if self._pipelining and not begun:
             self._write(b"".join(commands), len(commands))
         for number, step in enumerate(_STEPS):
             self.step = step
@@ -126,7 +137,13 @@ class SmtpExchange(asyncio.Protocol):
                     await self._skip()
             return refusal
         self.ambiguous = self.is_open  # else nothing is written: it said good bye right behind its yes
-        self._write(text, 1)
+        after = following() if self._pipelining and self.is_open else None
+        if after is None:
+            self._write(text, 1)
+        else:
+            ahead = after.commands(dsn=self._dsn)
+            self.begun = True
+            self._write(b"".join((text, *ahead)), 1 + len(ahead))
         code, said = await self._answer()
         return SmtpAnswer("data", code, _text(said)) if code == 250 else _refusal("data", code, said)
 

@@ -50,6 +50,8 @@ class ProviderBounds:
     """Which of its services takes an address, where each has a breaker and a rate of its own."""
     drained: Callable[[], frozenset[str]] = frozenset
     """The classes of which nothing more may go there, since somebody drains them or the provider."""
+    ahead: Callable[[], int] = int
+    """So many more than `concurrency_max` it takes over at present, which it sends as soon as it can."""
 
 
 class _InTurn:
@@ -118,7 +120,7 @@ class ProviderQueue:
         self.rate = bounds.rate.of(service) if service else bounds.rate
         self.share = RetryShare(self.rate.own_per_s)
         self.in_flight = self._many = 0
-        self._bound = InFlightBound(bounds.concurrency_max)
+        self._bound = InFlightBound(self._most)
         """For those in flight that are for many."""
         self.state: BreakerState = "closed"
         self.attended = False
@@ -183,8 +185,12 @@ class ProviderQueue:
     @property
     def has_room(self) -> bool:
         """Whether so many may start that it is worth to append their intents as a group."""
-        free = min(self.bounds.concurrency_max - self.in_flight, self._bound.size - self._many)
+        free = min(self._most - self.in_flight, self._bound.size - self._many)
         return free >= max(1, self._bound.size // 2)
+
+    @property
+    def _most(self) -> int:
+        return self.bounds.concurrency_max + self.bounds.ahead()
 
     @property
     def size(self) -> int:
@@ -233,7 +239,7 @@ class ProviderQueue:
     @property
     def to_be_looked_at(self) -> bool:
         """Whether something goes on with time alone: the provider is in trouble, or what waits waits for its rate."""
-        return self._since is not None or (self.size > 0 and self.in_flight < self.bounds.concurrency_max)
+        return self._since is not None or (self.size > 0 and self.in_flight < self._most)
 
     @property
     def idle(self) -> bool:
@@ -323,7 +329,7 @@ class ProviderQueue:
         return [self._probe]
 
     def _take_in_turn(self, count_max: int, now: int) -> list[SendTask]:
-        room = min(count_max, max(1, int(self.bounds.concurrency_max * SHARES[self.state])) - self.in_flight)
+        room = min(count_max, max(1, int(self._most * SHARES[self.state])) - self.in_flight)
         if room <= 0 or not self.size:
             return []
         room = min(room, self.rate.room(now))

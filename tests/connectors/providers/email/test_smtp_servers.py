@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +23,41 @@ from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from state.model.content import EmailContent
 
 MAIL = replace(PUSH, channel="email", address="ann@example.com", content=EmailContent("s", "text", "<p>h</p>", None))
-SILENCE = "-"
+SILENCE, HANGS = "-", "--"
+SHORT = timedelta(seconds=1)
 USUAL = {"EHLO": "250 hi", "MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on", ".": "250 taken", "RSET": "250 ok"}
 
 
 class MailServer:
     """Answers each command by its first word, the mail itself by ".". No answer, `""`, ends the connection."""
 
-    def __init__(self, answers: Mapping[str, str], upgrade: ssl.SSLContext | None = None) -> None:
+    def __init__(self, answers: Mapping[str, Any], upgrade: ssl.SSLContext | None = None) -> None:
         self.upgrade = upgrade
-        self.answers, self.read, self.mails = {**USUAL, **answers}, list[str](), list[bytes]()
+        self.answers: dict[str, Any] = {**USUAL, **answers}
+        self.read, self.mails = list[str](), list[bytes]()
         self.serving: list[asyncio.Task[Any]] = []
+        self.has_text = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(self.answers.get("greeting", "220 here").encode() + b"\r\n")
+        writer.write(str(self.answers.get("greeting", "220 here")).encode() + b"\r\n")
         own = asyncio.current_task()
         assert own is not None
         self.serving.append(own)
         try:
             while line := await reader.readline():
                 self.read.append(line.decode().strip())
-                answer = self.answers.get(line.split()[0].decode().upper(), "500 what")
+                answer = str(self.answers.get(line.split()[0].decode().upper(), "500 what"))
                 if answer.startswith("354"):
                     writer.write(answer.encode() + b"\r\n")
                     mail = b""
                     while (line := await reader.readuntil(b"\r\n")) != b".\r\n":
                         mail += line
                     self.mails.append(mail)
-                    answer = self.answers["."] if mail else "554 5.5.1 no valid recipients"
-                if not answer:
+                    self.has_text.set()
+                    answer = self._after_text() if mail else "554 5.5.1 no valid recipients"
+                if answer == HANGS:
+                    await reader.read()
+                if answer in ("", HANGS):
                     break
                 if answer == SILENCE:
                     continue
@@ -62,10 +69,15 @@ class MailServer:
         finally:
             writer.close()
 
+    def _after_text(self) -> str:
+        """One answer for all mails, or the next of a list."""
+        answer = self.answers["."]
+        return answer if isinstance(answer, str) else str(answer[len(self.mails) - 1])
+
 
 @asynccontextmanager
 async def talking(
-    answers: Mapping[str, str],
+    answers: Mapping[str, Any],
     tls: ssl.SSLContext | None = None,
     upgrade: ssl.SSLContext | None = None,
     **options: Any,
@@ -294,3 +306,65 @@ def test_a_password_that_is_refused_blames_no_address_and_goes_to_no_stranger(tm
     else:
         assert result == Failed("no connection")
         assert peer.read == []
+
+
+# mails that follow each other on a connection
+
+
+def sent_together(
+    count: int, answers: Mapping[str, Any], connections: int = 1, within: timedelta = SHORT
+) -> tuple[MailServer, list[Result]]:
+    mails = [replace(MAIL, key=f"k{number}", address=f"a{number}@example.com") for number in range(count)]
+
+    async def run() -> tuple[MailServer, list[Result]]:
+        async with talking({**PIPELINING, **answers}, concurrency_max=connections, timeout=within) as (peer, channel):
+            return peer, await asyncio.gather(*(channel.send(mail) for mail in mails))
+
+    return asyncio.run(run())
+
+
+def test_the_next_mails_commands_go_out_with_a_text() -> None:
+    peer, results = sent_together(3, {})
+    assert [type(result) for result in results] == [Sent] * 3
+    assert [line.split()[0] for line in peer.read] == ["EHLO", *["MAIL", "RCPT", "DATA"] * 3]
+    assert len(peer.serving) == 1
+    assert [mail.count(b"\r\nTo: a%d@" % number) for number, mail in enumerate(peer.mails)] == [1, 1, 1]
+
+
+def test_a_mail_behind_one_that_is_refused_is_sent_without_a_reset() -> None:
+    peer, results = sent_together(2, {".": ["552 5.3.4 too large", "250 taken"]})
+    assert [type(result) for result in results] == [Rejected, Sent]
+    assert len(peer.serving) == 1
+    assert not any(line.startswith("RSET") for line in peer.read)
+
+
+@pytest.mark.parametrize(
+    ("first", "result"),
+    [("250 taken\r\n421 4.3.2 enough for now", Sent), ("421 4.3.2 closing", Failed), ("", Failed)],
+    ids=["good bye behind its yes", "good bye", "lost"],
+)
+def test_a_mail_whose_connection_ends_with_the_one_before_goes_over_another(first: str, result: type) -> None:
+    peer, results = sent_together(2, {".": [first, "250 taken"]})
+    assert [type(each) for each in results] == [result, Sent]
+    assert len(peer.serving) == 2
+    assert len(peer.mails) == 2
+
+
+def test_a_mail_behind_one_that_hangs_goes_over_the_next_connection_that_is_free() -> None:
+    peer, results = sent_together(3, {".": [HANGS, "250 taken", "250 taken"]}, connections=2, within=2 * SHORT)
+    assert sorted(type(each).__name__ for each in results) == ["Failed", "Sent", "Sent"]
+    assert len(peer.mails) == 3
+
+
+def test_who_is_cancelled_in_line_keeps_nobody_waiting() -> None:
+    async def run() -> tuple[MailServer, list[Result | BaseException]]:
+        async with talking(PIPELINING, concurrency_max=1, timeout=SHORT) as (peer, channel):
+            tasks = [asyncio.create_task(channel.send(replace(MAIL, key=f"k{number}"))) for number in range(4)]
+            await peer.has_text.wait()
+            tasks[1].cancel()
+            tasks[2].cancel()
+            return peer, await asyncio.gather(*tasks, return_exceptions=True)
+
+    peer, results = asyncio.run(run())
+    assert [type(each) for each in results] == [Sent, asyncio.CancelledError, asyncio.CancelledError, Sent]
+    assert len(peer.mails) == 2

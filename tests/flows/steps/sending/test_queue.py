@@ -393,3 +393,16 @@ def test_a_platform_is_away_when_all_its_providers_are() -> None:
     assert queues.away(0) == ("push/ios",)
     fails("email", 0)
     assert queues.away(0) == ("email/*", "push/ios")
+
+
+def test_a_channel_that_takes_more_at_present_gets_more() -> None:
+    ahead = 2
+    bounds = ProviderBounds(cast("Any", SimpleNamespace(name="smtp")), 2, SendRate("smtp", 100.0), ahead=lambda: ahead)
+    waiting = ProviderQueue(bounds)
+    for number in range(9):
+        waiting.put(task(f"m{number}", "P1", for_many=False), 0)
+    assert len(waiting.take(9, 0)) == 4
+    ahead = 0
+    for _ in range(3):
+        waiting.done(task("m", "P1", for_many=False))
+    assert len(waiting.take(9, 1)) == 1
