@@ -3,6 +3,9 @@
 Names end in their unit or in `_total`. What may be retried is no failure and is counted apart.
 """
 
+from bisect import bisect_left
+from collections import Counter as Counts
+
 from prometheus_client import Counter, Gauge, Histogram
 
 LOAD_SCORE = Gauge(
@@ -200,3 +203,11 @@ DECIDE_WAITING = Gauge(
     "Notifications that wait for their time, by outcome: HELD (quiet hours, a cap, a mail's time) or AGGREGATING",
     ["outcome"],
 )
+
+
+def observe_all(histogram: Histogram, values: list[float]) -> None:
+    """What `observe` does with each of them, but the locks are taken once for all that share a bucket."""
+    bounds, buckets = histogram._upper_bounds, histogram._buckets  # noqa: SLF001 - the library has no such call
+    for place, count in Counts(bisect_left(bounds, value) for value in values).items():
+        buckets[place].inc(count)
+    histogram._sum.inc(sum(values))  # noqa: SLF001 - as above

@@ -21,6 +21,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Protocol
 
+from msgspec import Struct
+
 from state.model.content import Content
 from state.model.dead_letter import error_text
 from state.model.errors import CarillonError, UnsendableError
@@ -58,8 +60,7 @@ class Delivery:
     """The event that began the emission, for what is heard of it later."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """The provider took it."""
 
     provider_id: str

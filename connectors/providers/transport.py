@@ -41,7 +41,10 @@ class TransportError(CarillonError):
 
 @dataclass(slots=True)
 class Response:
-    """One answer; header names are lower case, the body is cut at ANSWER_MAX_BYTES. As cheap as a `Delivery`."""
+    """One answer; header names are lower case, the body is cut at ANSWER_MAX_BYTES. As cheap as a `Delivery`.
+
+    `WreqTransport` gives only those headers that some connector reads.
+    """
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
@@ -121,9 +124,12 @@ class WreqTransport:
             body=request.body,
             timeout=deadline,
         )
+        status, given = answer.status.as_int(), answer.headers
+        headers = {name: _text(value) for name in _READ if (value := given.get(name)) is not None}
+        if answer.content_length == 0:
+            return Response(status, headers)
         async with answer:
-            headers = {_text(name).lower(): _text(value) for name, value in answer.headers}
-            return Response(answer.status.as_int(), headers, await _bounded(answer))
+            return Response(status, headers, await _bounded(answer))
 
     async def close(self) -> None:
         """See `Transport.close`."""
@@ -131,6 +137,8 @@ class WreqTransport:
         self._client.close()
 
 
+_READ = ("apns-id", "retry-after", "date", "x-amzn-errortype")
+"""To convert a header costs as much as to look for four."""
 _METHODS = {"POST": Method.POST, "GET": Method.GET}
 _ANSWER_LOST = (
     wreq_errors.ConnectionResetError,
@@ -153,7 +161,7 @@ def _text(value: memoryview) -> str:
 async def _bounded(answer: wreq.Response) -> bytes:
     """The body, without reading more than ANSWER_MAX_BYTES of it."""
     if answer.content_length is not None and answer.content_length <= ANSWER_MAX_BYTES:
-        return bytes(await answer.bytes()) if answer.content_length else b""
+        return bytes(await answer.bytes())
     collected = bytearray()
     async for frame in answer.stream():
         if isinstance(frame, memoryview):

@@ -89,7 +89,7 @@ def build_request(delivery: Delivery, *, topic: str, token: str) -> Request:
 
 def device_path(address: str) -> str:
     """The path of a device, its token escaped to one segment."""
-    return f"/3/device/{quote(address, safe='')}"
+    return f"/3/device/{address if address.isascii() and address.isalnum() else quote(address, safe='')}"
 
 
 _TOKEN_GONE = frozenset({"Unregistered", "ExpiredToken"})

@@ -9,13 +9,13 @@ by epoch, later than it hands out; a restart finds in `attempts` what happened s
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import NamedTuple
 
 from connectors.log.interface import NewRecord, Record
-from connectors.metrics import DECIDED_TO_PROVIDER_SECONDS, DELIVERIES_OPEN
+from connectors.metrics import DECIDED_TO_PROVIDER_SECONDS, DELIVERIES_OPEN, observe_all
 from flows.steps.deliver.counts import DeliverCounts
 from flows.steps.deliver.marks import LaneMarks
 from flows.steps.deliver.redelivery import AttemptSearch, Held, Redeliveries, delivery_keys_of
@@ -30,7 +30,7 @@ from state.deliver.store import SENT_FOR_MS, LaneCommit, SendingStore, key_diges
 from state.disk.poison import PoisonJournal
 from state.model.dead_letter import AGAIN_HEADER
 from state.model.delivery import EMISSION_SLICES, WITHDRAWAL, ToDeliver, decode_to_deliver
-from state.model.envelope import OutputHeader, TopicPartition, header, parse_output_header, schema_of
+from state.model.envelope import OutputHeader, TopicPartition, parse_output_header, schema_of
 from state.model.errors import MalformedRecordError
 from state.model.ledger import CountsRecord
 from state.model.topics import DELIVER
@@ -75,6 +75,8 @@ class DeliverStrategy:
             next_offsets=state.next_offsets, reopen=self._reopen, attempts_from=state.attempts_from,
         )  # fmt: skip
         self._slices, self._turns = WaitingSlices(), 0
+        self._took_s = defaultdict[str, list[float]](list)
+        """Not in metrics yet, by priority."""
         for priority in ("P1", "P2"):
             _took(priority)  # so that it begins at 0
         self._open_on = OpenByChannel()
@@ -114,12 +116,13 @@ class DeliverStrategy:
         resumed = offset < self.in_hand.next.get(place, 0)
         if resumed and (offset not in self._reopen.get(place, ()) or offset in self.in_hand.records.get(place, ())):
             return
-        sequence = parse_output_header(header(record.headers, "seq"))
-        again, is_new = header(record.headers, AGAIN_HEADER) is not None, self._marks.is_new(place, sequence)
+        headers = dict(record.headers)
+        sequence = parse_output_header(headers.get("seq"))
+        again, is_new = AGAIN_HEADER in headers, self._marks.is_new(place, sequence)
         if not (resumed or again or is_new):
             return
         opened = self._opened(record, sequence)
-        if header(record.headers, "schema") == WITHDRAWAL.json:
+        if headers.get("schema") == WITHDRAWAL.json:
             self._withdrawals.hold(opened, WITHDRAWAL.decode(record.value))
             if is_new:
                 self._marks.take(place, sequence)
@@ -240,7 +243,7 @@ class DeliverStrategy:
             self._counts.ended(record.group, spawned)
             if task.history.outcome == "DELIVERED":
                 took_ms = task.history.ended_at - task.emission.decided_at
-                _took(task.emission.priority).observe(max(0, took_ms) / 1000)
+                self._took_s[task.emission.priority].append(max(0, took_ms) / 1000)
             self._open_on.ended(task, spawned)
         record.ended_keys.append(task.key)
 
@@ -248,6 +251,9 @@ class DeliverStrategy:
         """See `flows/steps/deliver/counts.py`: sample, wait, take the ends, and settle when everything below them was
         read.
         """
+        for priority, seconds in self._took_s.items():
+            observe_all(_took(priority), seconds)
+            seconds.clear()
         if last:  # decide has ended already and everything was read: no need to wait for other topics
             return (
                 self._counts.settle(self._slices.first_of)

@@ -8,12 +8,11 @@ keys and the same content, but never a send.
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from connectors.log.read_to_ends import ReadProgress
@@ -25,7 +24,6 @@ from state.disk.poison import PoisonJournal
 from state.model.delivery import ToDeliver
 from state.model.envelope import TopicPartition
 
-_ATTEMPTS_FROM = attrgetter("attempts_from")
 RENDERING = -2
 """In the journal, in place of a key group: the record was read, and one of its deliveries is being rendered."""
 
@@ -67,7 +65,7 @@ class OpenRecord:
     def siblings(self, emissions: Iterable[ToDeliver], find: FindHistory) -> list[Siblings]:
         """The first channel of each emission; the others follow from it."""
         whole = list(emissions)
-        many = len({each.user for each in whole}) > 1
+        many = len(whole) > 1 and len({each.user for each in whole}) > 1
         return [
             Siblings(each, each.channel, each.devices, each.rest, self.place[1], find, self, for_many=many)
             for each in whole
@@ -109,6 +107,8 @@ class InHand:
             for partition in parts.partitions(number)
         }
         self.records: dict[TopicPartition, dict[int, OpenRecord]] = {}
+        self._attempts_from = {partition: Counter[int]() for partition in self.recovered}
+        """How many records begin there."""
         self.begun: set[str] = set()
         """Keys with a history that wait to be opened, so that their ends have yet to be told."""
         self.unfinished = 0
@@ -189,6 +189,7 @@ class InHand:
         """Have its deliveries sent with the next `submit`; `timers` are those of push_first, and when they are due."""
         record.size, record.open = len(tasks), len(tasks) + len(timers)
         self.records.setdefault(record.place, {})[record.offset] = record
+        self._attempts_from[record.place[1]][record.attempts_from] += 1
         self.unfinished += 1
         self._tasks += tasks
         self._timers += timers
@@ -221,6 +222,10 @@ class InHand:
         closing, self._over_before, self._over = self._over_before, self._over, []
         for record in closing:
             del self.records[record.place][record.offset]
+            begins = self._attempts_from[record.place[1]]
+            begins[record.attempts_from] -= 1
+            if not begins[record.attempts_from]:
+                del begins[record.attempts_from]
         return closing
 
     # the topic `attempts`
@@ -234,10 +239,8 @@ class InHand:
 
     def lowest_attempts(self) -> dict[int, int]:
         """By partition: below this, nothing concerns a record that is not closed."""
-        lowest = {partition: self._attempts_of_unread(partition) for partition in self.recovered}
-        for (_, partition), records in self.records.items():
-            lowest[partition] = min([lowest[partition], *map(_ATTEMPTS_FROM, records.values())])
-        return lowest
+        of_records = self._attempts_from.items()
+        return {partition: min([self._attempts_of_unread(partition), *begins]) for partition, begins in of_records}
 
     def _attempts_of_unread(self, partition: int) -> int:
         """What is read again, or waits, may have its attempts anywhere in what the start read."""

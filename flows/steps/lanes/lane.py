@@ -27,14 +27,15 @@ The dispatcher's loop also calls OpenRecord.rendering and killed_by, which write
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Protocol
 
 from connectors.log.interface import NewRecord, Record
 from connectors.metrics import DELIVERIES
 from flows.steps.alternation import Alternation
-from flows.steps.dead_letters import RecordHandler, location_of
+from flows.steps.dead_letters import RecordHandler, Unhandled, location_of
 from flows.steps.lanes.in_hand import InHand, Note, OpenRecord
 from flows.steps.lanes.parts import JOURNAL_NAME, LaneParts, lane_path
 from flows.steps.lanes.records import LedgerWriter
@@ -128,6 +129,8 @@ class Lane:
         self._strategy = make(parts, number, poison)
         self._in_hand = self._strategy.in_hand
         self._writer = LedgerWriter(parts)
+        self._ended = Counter[tuple[str, str | None]]()
+        """Not counted yet, by channel and outcome."""
         self._letters: list[NewRecord] = []
         self.alternation = Alternation(time.monotonic)
         """Of its work with looks at its partitions."""
@@ -147,9 +150,13 @@ class Lane:
         """Take records, and begin to send what is in them."""
         with self._in_hand.lock:
             self._strategy.begin()
+            batch, read = self._handler.batch(), self._strategy.read
             for record in records:
-                self._take(record, partial(self._strategy.read, record))
-                self._in_hand.passed((record.topic, record.partition), record.offset)
+                topic, partition, offset = record.topic, record.partition, record.offset
+                if (unread := batch.handle(topic, partition, offset, -1, read, record)) is not None:
+                    self._set_aside(record, unread)
+                self._in_hand.passed((topic, partition), offset)
+            batch.end()
             outputs = self._admit()
             self._in_hand.submit()
             self._in_hand.forget_histories()
@@ -168,6 +175,7 @@ class Lane:
             self._in_hand.submit()
             while self._in_hand.notes:
                 records += self._note(self._in_hand.notes.popleft())
+            self._count_ended()
         for counts in self._strategy.counts(last=last):
             group = counts.group
             records.append(self._writer.record("ledger", group, b"%d" % group, counts, "counts/1+json"))
@@ -204,8 +212,16 @@ class Lane:
     def _take(self, record: Record, read: Callable[[], None]) -> None:
         unread = self._handler.handle(location_of(record), read)
         if unread is not None:
-            self._letters.append(self._handler.set_aside(record, unread, self._parts.now_ms()))
-            self._strategy.refused(record, unread.error)
+            self._set_aside(record, unread)
+
+    def _set_aside(self, record: Record, unread: Unhandled) -> None:
+        self._letters.append(self._handler.set_aside(record, unread, self._parts.now_ms()))
+        self._strategy.refused(record, unread.error)
+
+    def _count_ended(self) -> None:
+        for labels, count in self._ended.items():
+            _ended(*labels).inc(count)
+        self._ended.clear()
 
     def _note(self, note: Note) -> list[NewRecord]:
         """Take the dispatcher's notes; gives the records for the log."""
@@ -216,5 +232,5 @@ class Lane:
             return []
         if task.siblings.withdraws:
             return self._writer.withdrawn(task)
-        _ended(task.channel, task.history.outcome).inc()
+        self._ended[task.channel, task.history.outcome] += 1
         return self._writer.ended(task, (*record.place, record.offset))

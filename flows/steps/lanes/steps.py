@@ -104,7 +104,7 @@ class LaneLogic(StatefulBatchLogic[SourceBatch, tuple[str, list[NewRecord]], Non
     def notify_at(self) -> datetime | None:
         if self._lane is None or not self._lane.open:
             return None
-        return datetime.now(UTC) + (_SOON if self._lanes.parts.dispatcher.in_flight else _LATER)
+        return datetime.now(UTC) + (_SOON if self._lanes.parts.dispatcher.queues.in_flight else _LATER)
 
     def snapshot(self) -> None:
         return None

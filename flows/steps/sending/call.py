@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 
@@ -21,24 +22,37 @@ _seconds, _attempts = cache(DELIVERY_SEND_SECONDS.labels), cache(DELIVERY_ATTEMP
 _logger = structlog.get_logger(__name__)
 
 
-async def call(
-    queue: ProviderQueue, task: SendTask, content: Content, now_ms: Callable[[], int], texts: TextMessages | None = None
-) -> Result:
-    """Whatever happens gives a result; an error of ours says nothing of the provider."""
-    channel, own = queue.bounds.channel, False
-    began = time.perf_counter()
-    try:
-        result = await channel.send(delivery_of(task, content))
-    except UnsendableError as error:
-        _logger.warning("message_unsendable", provider=channel.name, error=str(error))
-        result, own = Failed(f"{RAISED}{error}", retryable=False), True
-    except Exception:  # a programmer's error in one connector must not hold up the others
-        _logger.exception("connector_failed", provider=channel.name)
-        result, own = Failed("connector error", retryable=False, ambiguous=True), True
-    _seconds(channel.name).observe(time.perf_counter() - began)
-    _attempts(channel.name, result_name(result)).inc()
-    if texts is not None and isinstance(result, Sent):
-        texts.taken(channel.name, task, content)
-    if not own:
-        queue.answered(task, result, now_ms())
-    return result
+class ProviderCalls:
+    """For one event loop."""
+
+    def __init__(self, now_ms: Callable[[], int], texts: TextMessages | None) -> None:
+        self._now_ms, self._texts = now_ms, texts
+        self._uncounted = Counter[tuple[str, str]]()
+        """By provider and result."""
+
+    async def __call__(self, queue: ProviderQueue, task: SendTask, content: Content) -> tuple[Result, int]:
+        """Whatever happens gives a result, and when it came; an error of ours says nothing of the provider."""
+        channel, own = queue.bounds.channel, False
+        began = time.perf_counter()
+        try:
+            result = await channel.send(delivery_of(task, content))
+        except UnsendableError as error:
+            _logger.warning("message_unsendable", provider=channel.name, error=str(error))
+            result, own = Failed(f"{RAISED}{error}", retryable=False), True
+        except Exception:  # a programmer's error in one connector must not hold up the others
+            _logger.exception("connector_failed", provider=channel.name)
+            result, own = Failed("connector error", retryable=False, ambiguous=True), True
+        _seconds(channel.name).observe(time.perf_counter() - began)
+        self._uncounted[channel.name, result_name(result)] += 1
+        if self._texts is not None and isinstance(result, Sent):
+            self._texts.taken(channel.name, task, content)
+        now = self._now_ms()
+        if not own:
+            queue.answered(task, result, now)
+        return result, now
+
+    def count(self) -> None:
+        """Put what was called since into metrics: for many calls at once, since each count takes a lock."""
+        for labels, count in self._uncounted.items():
+            _attempts(*labels).inc(count)
+        self._uncounted.clear()

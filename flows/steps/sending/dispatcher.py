@@ -28,7 +28,7 @@ from connectors.log.owners import Fence
 from connectors.providers.channel import Channel, Failed, Result
 from flows.steps.sending.answered import AfterAnswer
 from flows.steps.sending.attempts import AttemptLog
-from flows.steps.sending.call import call
+from flows.steps.sending.call import ProviderCalls
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.message import MailLinks, message_or_end
 from flows.steps.sending.outage import CanUse, leaving
@@ -79,6 +79,7 @@ class Dispatcher:
         self.queues = ProviderQueues(parts.providers, self._made)
         self._answered = AfterAnswer(self.queues, self._failed, parts.last_look.renewed, parts.uniform)
         self._answers: list[tuple[SendTask, Result, int]] = []
+        self._call = ProviderCalls(parts.now_ms, parts.texts)
         self._storing = False
         self._retries = Retries(self._loop, self._retry)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -147,11 +148,6 @@ class Dispatcher:
         self._thread.join(timeout=30)
         self.appender.close()
 
-    @property
-    def in_flight(self) -> int:
-        """Tries under way."""
-        return sum(queue.in_flight for queue in self.queues)
-
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
@@ -187,10 +183,9 @@ class Dispatcher:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if self._closed:
             work.close()
-            return
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._over)
+        else:
+            self._tasks.add(task := self._loop.create_task(work))
+            task.add_done_callback(self._over)
 
     def _over(self, task: asyncio.Task[None]) -> None:
         """Nothing that fails in the loop goes unheard: the flow ends and resumes."""
@@ -200,11 +195,12 @@ class Dispatcher:
             _logger.error("sender_failed", stage=self._parts.station, exc_info=error)
 
     def _take(self, tasks: list[SendTask]) -> None:
+        now = self._parts.now_ms()
         for task in tasks:
-            self._resume(task)
+            self._resume(task, now)
         self._pump_all()
 
-    def _resume(self, task: SendTask) -> None:
+    def _resume(self, task: SendTask, now: int) -> None:
         """What the start finds of a task (RULES 4)."""
         if task.preset is not None:
             self._spawn(self._end([(task, Planned(*task.preset))]))
@@ -215,26 +211,26 @@ class Dispatcher:
         elif verb == "unknown":
             self._spawn(self._end([(task, Planned(UNKNOWN, INTERRUPTED))]))
         elif verb == "spent":
-            self._hear(task, Failed(INTERRUPTED, retryable=False, ambiguous=True))
+            self._hear(task, Failed(INTERRUPTED, retryable=False, ambiguous=True), now)
         elif verb == "wait":
             self._wait(task, task.history.retry_at or 0)
         else:
-            self._enqueue(task)
+            self._enqueue(task, now)
 
     def _wait(self, task: SendTask, at: int) -> None:
         self._retries.wait(task, at - self._parts.now_ms())
 
     def _retry(self, task: SendTask) -> None:
-        self._enqueue(task)
+        self._enqueue(task, self._parts.now_ms())
         self._pump_all()
 
-    def _enqueue(self, task: SendTask) -> None:
+    def _enqueue(self, task: SendTask, now: int) -> None:
         queue = self.queues.choose(task)
         if queue is None or task.device.address is None:
             reason = "no provider" if queue is None else "no address"
-            self._spawn(self._end([(task, self._failed(task, reason, self._parts.now_ms()))]))
+            self._spawn(self._end([(task, self._failed(task, reason, now))]))
             return
-        queue.put(task, self._parts.now_ms())
+        queue.put(task, now)
 
     def _pump_all(self) -> None:
         for queue in self.queues:
@@ -308,11 +304,12 @@ class Dispatcher:
         ready: list[tuple[SendTask, Content]] = []
         parts = self._parts
         for task in batch:
+            device = task.device
             found = message_or_end(task, now, parts.last_look, self._failed, parts.links, parts.texts)
             if isinstance(found, Planned):
                 queue.done(task)
                 ending.append((task, found))
-            elif queue not in self.queues.of(task.channel, task.device):  # it is another phone now
+            elif task.device is not device and queue not in self.queues.of(task.channel, task.device):  # another phone
                 queue.done(task)
                 self._retry(task)
             else:
@@ -328,14 +325,14 @@ class Dispatcher:
                 await self._end([(task, planned)])
                 self._pump(queue)
                 return
-        self._hear(task, await call(queue, task, content, self._parts.now_ms, self._parts.texts))
+        self._hear(task, *await self._call(queue, task, content))
         queue.done(task)
         if queue.has_room and not queue.pumped_soon:  # else the answers' storing lets the next ones go, in a group
             queue.pumped_soon = True
             self._loop.call_soon(self._pump, queue)  # behind what else was answered by now
 
-    def _hear(self, task: SendTask, result: Result) -> None:
-        self._answers.append((task, result, self._parts.now_ms()))
+    def _hear(self, task: SendTask, result: Result, now: int) -> None:
+        self._answers.append((task, result, now))
         if not self._storing:
             self._storing = True
             self._spawn(self._store_answers())
@@ -344,6 +341,7 @@ class Dispatcher:
         """Store what was answered in groups, then let each answer have its consequence."""
         while self._answers:
             answers, self._answers = self._answers, []
+            self._call.count()
             judged = [(task, *self._judge(task, result, at)) for task, result, at in answers]
             records = [
                 (task.siblings.partition, record)
@@ -377,16 +375,15 @@ class Dispatcher:
         now = self._parts.now_ms()
         closed = [(task.siblings.partition, end) for task, plan in ended if (end := closed_record(task, plan, now))]
         await self.attempts.append(closed)
-        for task, planned in ended:
-            self._follow(task, planned, now)
+        for task, plan in ended:
+            self._follow(task, plan, now)
 
     def _follow(self, task: SendTask, planned: Planned, now: int) -> None:
         """What a stored answer or end brings about."""
         if planned.retry_at is not None:
             self._wait(task, planned.retry_at)
             return
-        record = closed_record(task, planned, now)
-        if record is not None:
+        if (record := closed_record(task, planned, now)) is not None:
             task.history.apply(record)
         self._tell(task)
 

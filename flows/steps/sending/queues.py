@@ -90,6 +90,11 @@ class ProviderQueues:
         """All that there are now."""
         return iter([queue for providers in self._at.values() for each in providers for queue in each.queues()])
 
+    @property
+    def in_flight(self) -> int:
+        """Tries under way."""
+        return sum(queue.in_flight for queue in self)
+
     def away(self, now: int) -> tuple[str, ...]:
         """What no provider sends in time, as `push/android`, sorted; may be asked by any one thread (RULES 3.E)."""
         return tuple(

@@ -14,7 +14,7 @@ from operators.attempts import UNKNOWN
 from state.model.content import Content
 from state.model.dead_letter import KILLED, Kind, error_text
 from state.model.delivery import Attempt, ToDeliver
-from state.model.ledger import AttemptMade, DeliveryRecord
+from state.model.ledger import DeliveryRecord
 from state.model.settings import GoneRecord
 
 TEMPLATE = "template"
@@ -55,7 +55,7 @@ def delivery_record(task: SendTask) -> DeliveryRecord:
         provider=history.provider,
         provider_id=history.provider_id,
         fell_back_to=history.fell_back_to,
-        attempts=[AttemptMade(made.provider, made.at, made.answer) for made in history.made],
+        attempts=history.made,
         segments=UNSET if history.segments is None else history.segments,
         cost=UNSET if history.cost is None else history.cost,
         variant=UNSET if history.variant is None else history.variant,

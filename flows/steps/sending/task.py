@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from connectors.control import Scope
 from operators.attempts import DeliveryHistory
@@ -35,8 +37,7 @@ class WaitingPlace(Protocol):
 FindHistory = Callable[[str], DeliveryHistory | None]
 
 
-@dataclass(slots=True, eq=False)
-class SendTask:
+class SendTask(Struct, eq=False):
     """One (emission, channel, device)."""
 
     siblings: Siblings
@@ -118,8 +119,7 @@ class SendListener(Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
-class Siblings:
+class Siblings(Struct, eq=False):
     """The deliveries of one emission on one channel, one for each device."""
 
     emission: ToDeliver
@@ -131,7 +131,7 @@ class Siblings:
     find: FindHistory
     """What `attempts` said of a key when the lane started."""
     listener: SendListener
-    tasks: list[SendTask] = field(default_factory=list)
+    tasks: list[SendTask] = []
     advanced: bool = False
     """The next channel was started already."""
     held_until: int = 0
@@ -196,8 +196,7 @@ class Siblings:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """What follows from an answer: the end, or the time of the next try."""
 
     outcome: str | None = None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import structlog
+from msgspec.structs import replace
 
 from connectors.metrics import SMS_COST, SMS_PARTS, SMS_REFUSED
 from flows.steps.sending.task import Planned, SendTask

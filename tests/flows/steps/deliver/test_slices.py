@@ -100,7 +100,7 @@ def test_a_fan_out_too_small_for_slices_leaves_room_at_the_provider_all_the_same
     with running_lanes(system, channels={"push": Provider(waits)}, open_max=20_000) as (lanes, dispatcher):
         lane = lanes.lane(mention.partition)
         lane.accept(read(system, mention.partition))
-        wait_for(lambda: len(arrived) == dispatcher.in_flight == 17)
+        wait_for(lambda: len(arrived) == dispatcher.queues.in_flight == 17)
         assert "u1" in arrived, "sixteen of the post are there, and the mention"
         dispatcher.after(answers.set)
         finish(lane)

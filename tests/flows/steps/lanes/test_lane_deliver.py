@@ -192,7 +192,7 @@ def test_a_send_after_a_pause_is_judged_as_of_its_end(system: System, outcome: s
         told = collected(lane)
         assert json.loads(told[0].value)["outcome"] == outcome
         assert len(provider.keys) == (outcome == "DELIVERED")
-        assert dispatcher.in_flight == 0
+        assert dispatcher.queues.in_flight == 0
     assert system.values("attempts")[0]["state"] == "intent", "the pause came too early"
 
 
@@ -233,4 +233,4 @@ def test_all_lanes_of_a_process_drain_within_one_deadline(system: System) -> Non
         for _ in partitions:  # as each lane does at its end
             assert not dispatcher.drain(timedelta(seconds=4))
         assert 3.9 < time.monotonic() - began < 7.5
-        assert dispatcher.in_flight == 4
+        assert dispatcher.queues.in_flight == 4
