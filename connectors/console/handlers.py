@@ -18,7 +18,7 @@ from connectors.console.funnel import UNDER_WAY, funnel
 from connectors.console.openid import START
 from connectors.console.pages import SIGN_IN, Visit, answer_page, link, redirect, render_template
 from connectors.console.pages import form_of as read_form
-from connectors.console.searching import asked, search_of, zone_of
+from connectors.console.searching import OUTCOMES_SHOWN, asked, search_of, zone_of
 from connectors.console.sessions import is_from_here
 from connectors.control import read_obeyed
 from connectors.gateway.acts import reason_if_any, reason_of
@@ -206,7 +206,10 @@ class Console:
         """One event, or a search for some."""
         given = asked(visit.query)
         if not given:
-            return answer_page("event.html", visit, given={}, page=None, counts=None, steps=(), search=None, zone="UTC")
+            return answer_page(
+                "event.html", visit, given={}, page=None, counts=None, steps=(), search=None, zone="UTC",
+                outcomes=OUTCOMES_SHOWN,
+            )  # fmt: skip
         search = search_of(given, self._calls.acts.now_ms())
         await self._note(visit, "search", given)
         start = page_start(visit.query.get("cursor"), 2)
@@ -218,7 +221,7 @@ class Console:
         steps = () if counts is None else funnel(counts)
         return answer_page(
             "event.html", visit, given=given, page=page, counts=counts, steps=steps, search=search, zone=zone_of(given),
-            under_way=UNDER_WAY,
+            under_way=UNDER_WAY, outcomes=OUTCOMES_SHOWN,
         )  # fmt: skip
 
     async def people(self, visit: Visit) -> ApiResponse:

@@ -30,7 +30,7 @@ HEADERS = (("content-security-policy", _POLICY), *_OTHERS)
 _DRAWING = (("content-security-policy", f"{_POLICY}; style-src-attr 'unsafe-inline'"), *_OTHERS)
 """Of a page with a mail in a frame: the frame has the page's policy, and mails have their styles in attributes."""
 HTML = "text/html; charset=utf-8"
-SIGN_IN = "/console/sign-in"
+SIGN_IN, NOWHERE = "/console/sign-in", "/console/{page}"
 _FIELDS_MAX = 400
 """A form of texts has one for each form of each channel, one of parts one for each part."""
 _FILES = files("connectors.console")
@@ -162,6 +162,11 @@ async def static_file(request: ApiRequest) -> ApiResponse:
     plain, body = found
     kept = ("cache-control", "public, max-age=31536000, immutable")
     return ApiResponse(200, body, (*HEADERS, kept), _TYPES[plain.rpartition(".")[2]])
+
+
+async def nowhere(_visit: Visit) -> ApiResponse:
+    """An address below the console's that is none: people read pages, not JSON."""
+    raise ProblemError(404, "There is no such page.")
 
 
 class Gatekeeper:

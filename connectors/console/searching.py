@@ -11,12 +11,15 @@ import msgspec
 from connectors.gateway.backstage import LedgerSearch
 from connectors.gateway.problems import invalid
 from state.model.admission import FieldError
+from state.model.ledger import TERMINAL_DECISIONS, TERMINAL_DELIVERIES
 from state.model.registry import DAY_MS
 from state.model.zones import is_local_time, local_ms, zone_names
 
 _TIMES = ("from", "to")
 _VALUES = tuple(each.name for each in dataclasses.fields(LedgerSearch) if each.name not in ("user", "from_ms", "to_ms"))
 """What a search may name; who looks for a user says why."""
+OUTCOMES_SHOWN = tuple(sorted({"AGGREGATING", "HELD", *TERMINAL_DECISIONS, *TERMINAL_DELIVERIES}))
+"""Of decisions and deliveries; three are of both."""
 
 
 def zone_of(given: Mapping[str, str]) -> str:
@@ -48,7 +51,16 @@ def search_of(given: Mapping[str, str], now_ms: int) -> LedgerSearch:
     if first is not None and end is not None and end <= first:
         raise invalid([FieldError("to", "is not behind the beginning", "choose a later end")])
     values = {name: given[name] for name in _VALUES if name in given}
+    if "outcome" in values:
+        values["outcome"] = _outcome(values["outcome"])
     return msgspec.convert({**values, "from_ms": first, "to_ms": end}, LedgerSearch)
+
+
+def _outcome(given: str) -> str:
+    name = given.strip().upper().replace(" ", "_")
+    if name not in OUTCOMES_SHOWN:
+        raise invalid([FieldError("outcome", "is none", f"write one of {', '.join(OUTCOMES_SHOWN)}")])
+    return name
 
 
 def _instant(given: Mapping[str, str], name: str, zone: str) -> int | None:

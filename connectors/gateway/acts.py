@@ -59,7 +59,7 @@ def reason_of(given: Mapping[str, str]) -> str:
     :raises ProblemError: 400: he does not say.
     """
     if (reason := reason_if_any(given)) is None:
-        raise invalid([FieldError("reason", "is missing", _REMEDY)])
+        raise invalid([FieldError("reason", "is missing", _REMEDY)], "nothing is done or shown without a reason")
     return reason
 
 

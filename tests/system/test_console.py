@@ -228,7 +228,7 @@ def test_a_marketer_prepares_a_campaign_another_lets_it_go_and_it_arrives(
     preparing.get_by_label("Recipients").set_input_files(file)
     preparing.get_by_role("button", name="Upload").click()
     expect(preparing.get_by_text("0 of 3 recipients are released")).to_be_visible()
-    expect(preparing.get_by_text("No number in it is 10 or more")).to_be_visible()
+    expect(preparing.get_by_text("Every number in it is below 10")).to_be_visible()
     assert "type_off" not in words(preparing), "who opted out could be one person"
     expect(preparing.get_by_text("named 1 again; 1 rows were left out")).to_be_visible()
     assert serious_faults(preparing) == []

@@ -20,6 +20,7 @@ from helpers.waiting import wait_for
 from connectors.console.campaigns import CampaignPages
 from connectors.console.figures import Counted
 from connectors.console.handlers import Console
+from connectors.console.pages import NOWHERE
 from connectors.console.routes import console_pages
 from connectors.console.texts import TextPages
 from connectors.console.types import TypePages
@@ -146,15 +147,18 @@ def test_no_page_is_left_out_of_these_tables() -> None:
         TypePages.__new__(TypePages),
         TextPages.__new__(TextPages),
     )  # asked for the names of its methods alone
-    without_end = {"/console/now/stream"}
-    assert {page.path for page in pages if page.method == "GET"} == {
-        path.partition("?")[0] for path in PAGES
-    } | without_end
+    others = {"/console/now/stream", NOWHERE}
+    assert {page.path for page in pages if page.method == "GET"} == {path.partition("?")[0] for path in PAGES} | others
     assert {page.path for page in pages if page.method == "POST"} == set(FORMS)
     expected = {path.partition("?")[0]: roles for path, roles in PAGES.items()}
     for page in pages:
         table = expected if page.method == "GET" else FORMS
         assert page.roles == table.get(page.path, page.roles)
+
+
+def test_an_address_that_is_none_is_told_by_a_page(console: Gateway) -> None:
+    seen = signed_in(console, "marketing").get("/console/campaign")
+    assert (seen.status, "There is no such page. Back to the first page" in seen.words) == (404, True)
 
 
 def test_who_is_not_signed_in_gets_to_the_page_for_it_and_on_from_there(console: Gateway) -> None:

@@ -33,15 +33,19 @@ def test_a_zone_alone_looks_for_nothing_and_other_fields_are_none_of_it() -> Non
     assert asked({"to": "2026-05-01T00:00", "zone": "Asia/Tokyo", "cursor": "1-0"}).keys() == {"to", "zone"}
 
 
+def test_an_outcome_is_known_however_it_is_typed() -> None:
+    assert search_of({"event": "e1", "outcome": " dead letter"}, MAY) == LedgerSearch(event="e1", outcome="DEAD_LETTER")
+
+
 @pytest.mark.parametrize(
     ("given", "named"),
     [
         ({"from": "yesterday"}, "from"), ({"to": "2026-02-30T00:00"}, "to"), ({"from": "2026-05-01T00:00Z"}, "from"),
         ({"type": "like", "zone": "Atlantis"}, "zone"), ({"type": "like", "zone": "../../etc/passwd"}, "zone"),
-        ({"from": "2026-05-01T00:00", "to": "2026-05-01T00:00"}, "to"),
+        ({"from": "2026-05-01T00:00", "to": "2026-05-01T00:00"}, "to"), ({"outcome": "EMITED"}, "outcome"),
     ],
 )  # fmt: skip
-def test_what_is_no_time_is_refused_with_what_to_write(given: dict[str, str], named: str) -> None:
+def test_what_is_no_time_or_outcome_is_refused_with_what_to_write(given: dict[str, str], named: str) -> None:
     with pytest.raises(ProblemError) as refused:
         search_of(given, MAY)
     document = refused.value.document()
