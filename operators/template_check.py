@@ -31,6 +31,24 @@ _HEADLINES = FORMS[1:4]
 _NAMES = {"actor", "others", "count", "p", "label", "name", "type", "who"}
 _HTML_NAMES = _NAMES | {"title", "text", "detail"}
 _LOCALE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_SYNTAX = (
+    (r"end of template, expected 'end of print|unexpected '}'", "a {{ is not closed; put }} behind the value"),
+    (r"expected 'end of statement|Missing end of", "a {% or {# is not closed; put %} or #} behind it"),
+    (r"looking for.*'endif'", "an {% if %} does not end; put {% endif %} where it does"),
+    (
+        r"No filter named '(\w+)'",
+        "there is no filter NAME; use plural, time, default, or another of those in OPERATING, Texts of your own",
+    ),
+    (
+        r"unknown tag '(\w+)'",
+        "{% NAME %} is none here; use {% if %}, {% elif %}, {% else %}, {% endif %}, {% include %}",
+    ),
+    (r"unexpected char '[\"']", "a quotation mark is not closed; close it"),
+    (
+        r"[Ee]xpected (?:token|name|an expression)",
+        "what stands between {{ and }} is no value; write one such as actor or p.title, and filters behind |",
+    ),
+)
 _PART = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -144,7 +162,7 @@ def _source_faults(source: str, names: set[str], language: str) -> Iterator[str]
     try:
         unknown = names_used(source)[0] - names
     except TemplateError as error:
-        yield f"{error}; correct it"
+        yield _plainly(str(error))
         return
     if unknown:
         yield f"unknown: {', '.join(sorted(unknown))}; use {', '.join(sorted(names))}, and p.NAME for the payload"
@@ -153,6 +171,14 @@ def _source_faults(source: str, names: set[str], language: str) -> Iterator[str]
             yield f"a plural lacks {', '.join(sorted(lacking))}; write what {language} says then"
         if odd := forms - set(PLURALS):
             yield f"a plural has {', '.join(sorted(odd))}; use {', '.join(PLURALS)}"
+
+
+def _plainly(error: str) -> str:
+    """What Jinja says, for those who never heard of it."""
+    for pattern, said in _SYNTAX:
+        if found := re.search(pattern, error):
+            return said.replace("NAME", found[found.lastindex]) if found.lastindex else said
+    return f"{error}; correct it"
 
 
 def _not_in_payload(texts: TypeTexts, schema: str) -> Iterator[str]:
