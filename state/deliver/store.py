@@ -4,7 +4,9 @@ first byte).
 SQLite file `lane.sqlite` in WAL mode, one commit per epoch, one epoch behind what was handed out:
 
     meta(name TEXT, value INTEGER)            version; attempts:<partition>: below this offset of `attempts` nothing
-                                              concerns an open delivery; digest: see `state.disk.sqlite`;
+                                              concerns an open delivery; taken:<partition>: below this offset of
+                                              `attempts` all concerns records below `next`, in files of earlier
+                                              releases missing; digest: see `state.disk.sqlite`;
                                               sent_sum: of the rows of `sent`, see `_SENT_SUM`
     place(topic TEXT, partition INTEGER, next INTEGER, open BLOB)
                                               records below `next` were taken; `open` are the offsets of those whose
@@ -86,6 +88,8 @@ class LaneState:
     """Read, and not opened or counted yet."""
     attempts_from: dict[int, int] = field(default_factory=dict)
     """By partition of `attempts`."""
+    attempts_taken: dict[int, int] = field(default_factory=dict)
+    """The same: below these all concerns records that were taken."""
     marks: dict[MarkKey, tuple[int, int]] = field(default_factory=dict)
     totals: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Key group to (accepted, fallbacks)."""
@@ -105,6 +109,7 @@ class LaneCommit:
     """Digests of keys that ended."""
     now: int
     held_offsets: Mapping[TopicPartition, Iterable[int]] = field(default_factory=dict)
+    attempts_taken: Mapping[int, int] = field(default_factory=dict)
     shown: Mapping[ShownAt, ShownPush | None] = field(default_factory=dict)
     """None: no more."""
 
@@ -148,6 +153,8 @@ class SendingStore:
             state.held_offsets[topic, partition] = frozenset(o ^ _HELD_BIT for o in _unpack(offsets) if o & _HELD_BIT)
         for name, value in run("SELECT name, value FROM meta WHERE name LIKE 'attempts:%'"):
             state.attempts_from[int(name.partition(":")[2])] = value
+        for name, value in run("SELECT name, value FROM meta WHERE name LIKE 'taken:%'"):
+            state.attempts_taken[int(name.partition(":")[2])] = value
         for topic, source, group, offset, ordinal in run("SELECT * FROM mark"):
             state.marks[topic, source, group] = (offset, ordinal)
         for group, accepted, fallbacks in run("SELECT * FROM total"):
@@ -167,11 +174,6 @@ class SendingStore:
                 part,
             )
         return found
-
-    def last_closed_ms(self) -> int:
-        """About when the last of these was stored; 0: there is none."""
-        ((until,),) = self._file.run("SELECT coalesce(max(until), 0) FROM sent")
-        return max(0, int(until) - SENT_FOR_MS)
 
     def remember_sent(self, keys: Iterable[str], now: int) -> None:
         """These ended some time ago: not to be sent within the day to come."""
@@ -212,10 +214,9 @@ class SendingStore:
             held = (offset | _HELD_BIT for offset in change.held_offsets.get(place, ()))
             places.append((*place, following, _pack([*change.open_offsets.get(place, ()), *held])))
         many("INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?)", places)
-        many(
-            "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-            [(f"attempts:{partition}", offset) for partition, offset in change.attempts_from.items()],
-        )
+        for name, offsets in (("attempts", change.attempts_from), ("taken", change.attempts_taken)):
+            rows = [(f"{name}:{partition}", offset) for partition, offset in offsets.items()]
+            many("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
         many("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?, ?)", [(*k, *v) for k, v in change.marks.items()])
         many("INSERT OR REPLACE INTO total VALUES (?, ?, ?)", [(group, *v) for group, v in change.totals.items()])
         until = change.now + SENT_FOR_MS

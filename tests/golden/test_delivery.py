@@ -109,7 +109,14 @@ def test_a_lane_loads_what_it_committed(tmp_path: Path) -> None:
     place = ("deliver.push", 1)
     store.commit(
         LaneCommit(
-            {place: 9}, {place: {3, 7}}, {1: 5}, {("deliver.push/1", "d", 7): (4, 2)}, {7: (10, 1)}, [b"k" * 16], 1_000
+            {place: 9},
+            {place: {3, 7}},
+            {1: 5},
+            {("deliver.push/1", "d", 7): (4, 2)},
+            {7: (10, 1)},
+            [b"k" * 16],
+            1_000,
+            attempts_taken={1: 8},
         )
     )
     store.close()
@@ -118,7 +125,7 @@ def test_a_lane_loads_what_it_committed(tmp_path: Path) -> None:
     assert not state.fresh
     assert (state.next_offsets, state.open_offsets) == ({place: 9}, {place: frozenset({3, 7})})
     assert (state.attempts_from, state.marks) == ({1: 5}, {("deliver.push/1", "d", 7): (4, 2)})
-    assert state.totals == {7: (10, 1)}
+    assert (state.totals, state.attempts_taken) == ({7: (10, 1)}, {1: 8})
     day = 86_400_000
     assert again.sent_among([b"k" * 16, b"l" * 16], 1_000 + day - 1) == {b"k" * 16}
     assert again.sent_among([b"k" * 16], 1_000 + day) == set()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from flows.steps.lanes.in_hand import InHand, OpenRecord
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.sending.task import FindHistory, SendTask
 from operators.attempts import UNKNOWN, DeliveryHistory
-from state.deliver.store import SENT_FOR_MS, LaneCommit, SendingStore, key_digest
+from state.deliver.store import LaneCommit, SendingStore, key_digest
 from state.disk.poison import PoisonJournal
 from state.model.dead_letter import AGAIN_HEADER
 from state.model.delivery import EMISSION_SLICES, WITHDRAWAL, ToDeliver, decode_to_deliver
@@ -72,7 +72,8 @@ class DeliverStrategy:
         self._dirty = False
         self.in_hand = InHand(
             parts, number, poison,
-            next_offsets=state.next_offsets, reopen=self._reopen, attempts_from=state.attempts_from,
+            next_offsets=state.next_offsets, reopen=self._reopen,
+            attempts_from=state.attempts_from, attempts_taken=state.attempts_taken,
         )  # fmt: skip
         self._slices, self._turns = WaitingSlices(), 0
         self._took_s = defaultdict[str, list[float]](list)
@@ -275,7 +276,7 @@ class DeliverStrategy:
     # the file
 
     def commit(self, closing: Sequence[OpenRecord]) -> None:
-        if not self._fresh and self.in_hand.narrow_catch_up(self._closed, EPOCH_RECORDS):
+        if not self._fresh and self.in_hand.narrow_catch_up(EPOCH_RECORDS):
             self._dirty = True  # a start need not read `attempts` from so far back
         if not (closing or self._dirty):
             return
@@ -292,6 +293,7 @@ class DeliverStrategy:
                 open_offsets={place: self._open_offsets(place) for place in places},
                 held_offsets={place: self._held_offsets(place) for place in places},
                 attempts_from=self.in_hand.lowest_attempts(),
+                attempts_taken=self.in_hand.attempts_taken(),
                 marks=self._marks.all,
                 totals=self._counts.totals(),
                 sent=map(key_digest, sent),
@@ -300,13 +302,6 @@ class DeliverStrategy:
             )
         )
         self._keys.difference_update(sent)
-
-    def _closed(self, histories: Mapping[str, DeliveryHistory]) -> list[str]:
-        """Those that ended on the ledger: a key that the lane remembers, or that ended so long ago that it did."""
-        digests = {key_digest(key): key for key in histories}
-        closed = {digests[digest] for digest in self._store.sent_among(digests, 0)}
-        before = self._store.last_closed_ms() - SENT_FOR_MS // 2
-        return [key for key, each in histories.items() if key in closed or (each.outcome and each.ended_at < before)]
 
     def forget(self) -> bool:
         self._store.forget_sent(self._parts.now_ms())

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal, NamedTuple
 
 from connectors.log.read_to_ends import ReadProgress
 from flows.steps.lanes.parts import LaneParts
 from flows.steps.sending.attempts import recover
 from flows.steps.sending.task import FindHistory, SendTask, Siblings
-from operators.attempts import DeliveryHistory
 from state.disk.poison import PoisonJournal
 from state.model.delivery import ToDeliver
 from state.model.envelope import TopicPartition
@@ -93,6 +91,7 @@ class InHand:
         next_offsets: Mapping[TopicPartition, int],
         reopen: Mapping[TopicPartition, Iterable[int]],
         attempts_from: Mapping[int, int],
+        attempts_taken: Mapping[int, int] | None = None,
     ) -> None:
         """Go on with what is stored, and read `attempts` to its end: nothing may be sent before.
 
@@ -103,7 +102,9 @@ class InHand:
         self.next = dict(next_offsets)
         """Records below were taken, by topic and partition."""
         self.recovered = {
-            partition: recover(parts.log, partition, attempts_from.get(partition, 0))
+            partition: recover(
+                parts.log, partition, attempts_from.get(partition, 0), (attempts_taken or {}).get(partition, 0)
+            )
             for partition in parts.partitions(number)
         }
         self.records: dict[TopicPartition, dict[int, OpenRecord]] = {}
@@ -147,19 +148,19 @@ class InHand:
         if self.catch_up and self.reached.has(self.catch_up):
             self.catch_up = {}
             for recovered in self.recovered.values():
-                self._parts.dispatcher.after(recovered.histories.clear)
+                self._parts.dispatcher.after(recovered.forget)
 
     def read_again(self) -> Collection[str]:
         """Topics of which the last run took what this one has not read."""
         return {place[0] for place, end in self._again.items() if self.reached[place] < end}
 
-    def narrow_catch_up(self, closed: Callable[[Mapping[str, DeliveryHistory]], Iterable[str]], behind: int) -> bool:
-        """The ends may be far: they need not be reached where no history is left but of `closed` deliveries. What is
-        left is of records that the last run took after its last commit, at most `behind` of a place. An epoch is over.
-        Gives whether it ended with this.
+    def narrow_catch_up(self, behind: int) -> bool:
+        """The ends may be far: they need not be reached where no history is left. Those of deliveries that are closed
+        go once what was open is read again. What is left is of records that the last run took after its last commit,
+        at most `behind` of a place. An epoch is over. Gives whether it ended with this.
         """
-        histories = [recovered.histories for recovered in self.recovered.values()]
-        if self._narrowing in ("asked", "reads on") and not any(histories):
+        left = any(recovered.histories for recovered in self.recovered.values())
+        if self._narrowing in ("asked", "reads on") and not left:
             ends, self.catch_up = bool(self.catch_up), {}
             return ends
         if self._narrowing == "asked":
@@ -167,15 +168,13 @@ class InHand:
             self._again = {place: end + behind for place, end in self._again.items()}
         elif self._narrowing == "begins" and self.catch_up and not self.read_again():
             self._narrowing = "asks"
-            forgotten = [(each, list(closed(dict(each)))) for each in histories]
-            self._parts.dispatcher.after(partial(self._forget, forgotten))
+            self._parts.dispatcher.after(self._forget_settled)
         return False
 
-    def _forget(self, forgotten: Iterable[tuple[dict[str, DeliveryHistory], list[str]]]) -> None:
+    def _forget_settled(self) -> None:
         """On the dispatcher's loop: what was read again has taken over what was known of its fallbacks, too."""
-        for histories, keys in forgotten:
-            for key in keys:
-                histories.pop(key, None)
+        for recovered in self.recovered.values():
+            recovered.forget_settled()
         self._narrowing = "asked"
 
     # records
@@ -241,6 +240,13 @@ class InHand:
         """By partition: below this, nothing concerns a record that is not closed."""
         of_records = self._attempts_from.items()
         return {partition: min([self._attempts_of_unread(partition), *begins]) for partition, begins in of_records}
+
+    def attempts_taken(self) -> dict[int, int]:
+        """By partition: what is below this concerns records below `next`."""
+        return {
+            partition: recovered.taken if recovered.histories else self._attempts_of_new(partition)
+            for partition, recovered in self.recovered.items()
+        }
 
     def _attempts_of_unread(self, partition: int) -> int:
         """What is read again, or waits, may have its attempts anywhere in what the start read."""

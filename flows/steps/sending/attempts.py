@@ -54,17 +54,33 @@ class Recovered:
     end: int
     histories: dict[str, DeliveryHistory] = field(default_factory=dict)
     """By delivery key; who takes one over removes it."""
+    taken: int = 0
+    """Below this offset all concerns records that the last run had taken at its last commit."""
+    settled: set[str] = field(default_factory=set)
+    """Keys of which nothing is above that: whatever nobody takes over once these records are read again is closed."""
     trimmed_before_ms: int | None = None
     """Older attempts were asked for, and are retained no more; None: nothing is missing."""
 
+    def forget_settled(self) -> None:
+        """The records below `taken` were read again."""
+        for key in self.settled:
+            self.histories.pop(key, None)
+        self.settled.clear()
 
-def recover(log: Log, partition: int, start: int) -> Recovered:
+    def forget(self) -> None:
+        """All records were."""
+        self.histories.clear()
+        self.settled.clear()
+
+
+def recover(log: Log, partition: int, start: int, taken: int = 0) -> Recovered:
     """Read a partition from `start` to its present end.
 
     :raises LogError: it cannot be read; nothing may be sent without it.
     """
     place, begin = (TOPIC, partition), log.begin_offset(TOPIC, partition)
     recovered = Recovered(max(start, begin), log.end_offset(TOPIC, partition))
+    recovered.taken = min(taken, recovered.end)
     if begin > start:
         recovered.trimmed_before_ms = _FAR_FUTURE_MS
     for record in stored_records(log, {place: recovered.start}, {place: recovered.end}):
@@ -78,6 +94,10 @@ def _apply(recovered: Recovered, record: Record) -> None:
     if header(record.headers, "schema") == ATTEMPT.json:
         attempt = read_attempt(record)
         recovered.histories.setdefault(attempt.key, DeliveryHistory()).apply(attempt)
+        if record.offset < recovered.taken:
+            recovered.settled.add(attempt.key)
+        else:
+            recovered.settled.discard(attempt.key)
 
 
 def read_attempt(record: Record) -> Attempt:

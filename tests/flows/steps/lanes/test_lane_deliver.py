@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -234,3 +235,32 @@ def test_all_lanes_of_a_process_drain_within_one_deadline(system: System) -> Non
             assert not dispatcher.drain(timedelta(seconds=4))
         assert 3.9 < time.monotonic() - began < 7.5
         assert dispatcher.queues.in_flight == 4
+
+
+@pytest.mark.parametrize("hours", [0, 48])
+def test_what_was_sent_after_the_last_commit_is_known_after_a_clock_that_was_ahead(system: System, hours: int) -> None:
+    """An epoch ends before its record is read again, as it does behind a backlog."""
+    first, second = (system.emission("u1", "push", [("d1", token(n))]) for n in "ab")
+    provider = Provider(takes)
+    system.feed([first])
+    ahead_ms = hours * 3_600_000
+    with running_lanes(system, channels={"push": provider}, lane_clock=lambda: now_ms() + ahead_ms) as (lanes, _):
+        lane = lanes.lane(first.partition)
+        lane.accept(read(system, first.partition))
+        collected(lane)
+        for _ in range(3):
+            lane.epoch()
+    system.feed([second])
+    with running_lanes(system, channels={"push": provider}) as (lanes, _):
+        lane = lanes.lane(first.partition)
+        lane.accept(read(system, first.partition))
+        collected(lane)
+    with running_lanes(system, channels={"push": provider}) as (lanes, dispatcher):
+        lane, passed = lanes.lane(first.partition), threading.Event()
+        lane.epoch()
+        dispatcher.after(passed.set)
+        assert passed.wait(10)
+        lane.epoch()
+        lane.accept(read(system, first.partition))
+        collected(lane)
+    assert len(provider.keys) == 2
