@@ -169,6 +169,11 @@ async def nowhere(_visit: Visit) -> ApiResponse:
     raise ProblemError(404, "There is no such page.")
 
 
+async def form_page(visit: Visit) -> ApiResponse:
+    """The address of a form, opened without the form, such as after it was refused: the page that has it."""
+    return redirect(visit.request.path.rpartition("/")[0])
+
+
 class Gatekeeper:
     """Lets people in: who he is, whether he may, and whether he meant it."""
 

@@ -7,7 +7,7 @@ from functools import partial
 from connectors.console.campaigns import AUDIENCE, BAD_ROWS, CAMPAIGNS, EDIT, NEW, SLOT, TEST, CampaignPages
 from connectors.console.handlers import Console, ConsoleParts
 from connectors.console.openid import CALLBACK, START
-from connectors.console.pages import NOWHERE, Gatekeeper, Page, nowhere, starting_page, static_file
+from connectors.console.pages import NOWHERE, Gatekeeper, Page, form_page, nowhere, starting_page, static_file
 from connectors.console.texts import TEXTS, TextPages
 from connectors.console.types import TYPES, TypePages
 from connectors.gateway.campaign_calls import MARKETING
@@ -50,6 +50,7 @@ def console_pages(console: Console, marketing: CampaignPages, types: TypePages, 
         Page("consoleDecideApproval", "POST", "/console/approvals", _OPS, console.decide_approval),
         Page("consoleNowhere", "GET", NOWHERE, _ALL, nowhere),
         Page("consoleSignOut", "POST", "/console/sign-out", _ALL, console.sign_out),
+        *(Page("consoleForm", "GET", path, MARKETING, form_page) for path in (SLOT, TEST, NEW, EDIT, AUDIENCE)),
     ]
 
 

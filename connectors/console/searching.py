@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 
 from connectors.gateway.backstage import LedgerSearch
-from connectors.gateway.problems import invalid
+from connectors.gateway.problems import QUERY_INVALID, invalid
 from state.model.admission import FieldError
 from state.model.ledger import TERMINAL_DECISIONS, TERMINAL_DELIVERIES
 from state.model.registry import DAY_MS
@@ -29,7 +29,7 @@ def zone_of(given: Mapping[str, str]) -> str:
     """
     zone = given.get("zone", "UTC")
     if zone not in zone_names():
-        raise invalid([FieldError("zone", "is no time zone", "write one such as Europe/Lisbon, or UTC")])
+        raise invalid([FieldError("zone", "is no time zone", "write one such as Europe/Lisbon, or UTC")], QUERY_INVALID)
     return zone
 
 
@@ -49,7 +49,7 @@ def search_of(given: Mapping[str, str], now_ms: int) -> LedgerSearch:
     if first is None and "event" not in given:
         first = (now_ms if end is None else end) - DAY_MS
     if first is not None and end is not None and end <= first:
-        raise invalid([FieldError("to", "is not behind the beginning", "choose a later end")])
+        raise invalid([FieldError("to", "is not behind the beginning", "choose a later end")], QUERY_INVALID)
     values = {name: given[name] for name in _VALUES if name in given}
     if "outcome" in values:
         values["outcome"] = _outcome(values["outcome"])
@@ -59,7 +59,7 @@ def search_of(given: Mapping[str, str], now_ms: int) -> LedgerSearch:
 def _outcome(given: str) -> str:
     name = given.strip().upper().replace(" ", "_")
     if name not in OUTCOMES_SHOWN:
-        raise invalid([FieldError("outcome", "is none", f"write one of {', '.join(OUTCOMES_SHOWN)}")])
+        raise invalid([FieldError("outcome", "is none", f"write one of {', '.join(OUTCOMES_SHOWN)}")], QUERY_INVALID)
     return name
 
 
@@ -67,5 +67,7 @@ def _instant(given: Mapping[str, str], name: str, zone: str) -> int | None:
     if name not in given:
         return None
     if not is_local_time(given[name]):
-        raise invalid([FieldError(name, "is no time", "write a day and a time of day such as 2026-05-01T08:00")])
+        raise invalid(
+            [FieldError(name, "is no time", "write a day and a time of day such as 2026-05-01T08:00")], QUERY_INVALID
+        )
     return local_ms(datetime.fromisoformat(given[name]), zone)

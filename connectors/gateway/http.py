@@ -27,7 +27,7 @@ import msgspec
 
 from connectors.gateway.auth import Principal
 from connectors.gateway.decoding import decode_json
-from connectors.gateway.problems import MEDIA_TYPE, ProblemError, invalid
+from connectors.gateway.problems import MEDIA_TYPE, QUERY_INVALID, ProblemError, invalid
 from state.model.admission import FieldError
 
 Message = MutableMapping[str, Any]
@@ -113,7 +113,7 @@ class ApiRequest:
         pairs = self.pairs()
         found = [value for key, value in pairs if key == name]
         if len(found) > 1:
-            raise invalid([FieldError("query", "has repeated parameters", f"send {name} once")])
+            raise invalid([FieldError("query", "has repeated parameters", f"send {name} once")], QUERY_INVALID)
         self._scope["query_string"] = urlencode([pair for pair in pairs if pair[0] != name]).encode()
         return found[0] if found else None
 
@@ -132,7 +132,7 @@ class ApiRequest:
             text = self._scope["query_string"].decode("latin-1")
             return parse_qsl(text, keep_blank_values=True, max_num_fields=20)
         except ValueError as error:
-            raise invalid([FieldError("query", "has more than 20 parameters", "send fewer")]) from error
+            raise invalid([FieldError("query", "has more than 20 parameters", "send fewer")], QUERY_INVALID) from error
 
     def query_string(self) -> str:
         """The query as it came."""
@@ -148,7 +148,9 @@ class ApiRequest:
         found = dict(pairs)
         if len(found) != len(pairs) or not found.keys() <= set(allowed):
             names = " and ".join(allowed) or "none"
-            raise invalid([FieldError("query", "has unknown or repeated parameters", f"allowed: {names}")])
+            raise invalid(
+                [FieldError("query", "has unknown or repeated parameters", f"allowed: {names}")], QUERY_INVALID
+            )
         return found
 
     async def _parts(self) -> list[bytes]:

@@ -16,7 +16,7 @@ from connectors.gateway.bodies import sent_document
 from connectors.gateway.calls import OPS
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.letters import Letters
-from connectors.gateway.problems import ProblemError, invalid
+from connectors.gateway.problems import QUERY_INVALID, ProblemError, invalid
 from connectors.gateway.routes import Route
 from connectors.gateway.support import PAGE_DEFAULT, PAGE_MAX, whole_number
 from connectors.paging import cursor_text
@@ -97,9 +97,9 @@ class OpsCalls:
         given = request.query(("stage", "sender", "all", "limit", "cursor"))
         stage, everything = given.get("stage"), given.get("all", "false")
         if stage not in (None, *STAGES):
-            raise invalid([FieldError("stage", "is none", f"name one of {', '.join(STAGES)}")])
+            raise invalid([FieldError("stage", "is none", f"name one of {', '.join(STAGES)}")], QUERY_INVALID)
         if everything not in ("true", "false"):
-            raise invalid([FieldError("all", "is neither true nor false", "leave it out, or send true")])
+            raise invalid([FieldError("all", "is neither true nor false", "leave it out, or send true")], QUERY_INVALID)
         wanted = Selection((), stage, given.get("sender"), everything=everything == "true")
         limit = whole_number(given, "limit", PAGE_DEFAULT, PAGE_MAX)
         page = await self._letters.page(wanted, limit, given.get("cursor"))

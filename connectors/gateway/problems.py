@@ -53,6 +53,10 @@ def retry_later(
     return ProblemError(status, detail, errors=errors, headers=headers, why=why, retry_after_ms=max(1, retry_after_ms))
 
 
+QUERY_INVALID = "the query is not valid"
+"""The detail where a call was to store nothing."""
+
+
 def invalid(
     errors: Sequence[FieldError], detail: str = "the document is not valid; nothing was stored"
 ) -> ProblemError:

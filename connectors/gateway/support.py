@@ -11,7 +11,7 @@ from connectors.gateway import answers
 from connectors.gateway.acts import Acts, reason_of
 from connectors.gateway.backstage import LedgerSearch, Questions
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
-from connectors.gateway.problems import ProblemError, invalid
+from connectors.gateway.problems import QUERY_INVALID, ProblemError, invalid
 from connectors.paging import ListCursor, cursor_of, cursor_text
 from state.model.admission import FieldError
 
@@ -68,13 +68,13 @@ def page_start(cursor: str | None, numbers: int) -> ListCursor:
     """
     start = cursor_of(cursor)
     if start is None or len(start) not in (0, numbers):
-        raise invalid([FieldError("cursor", "was not given by this call", "begin without a cursor")])
+        raise invalid([FieldError("cursor", "was not given by this call", "begin without a cursor")], QUERY_INVALID)
     return start
 
 
 def _needed(given: dict[str, str], name: str) -> str:
     if not given.get(name):
-        raise invalid([FieldError(name, "is missing", f"name the {name}")])
+        raise invalid([FieldError(name, "is missing", f"name the {name}")], QUERY_INVALID)
     return given[name]
 
 

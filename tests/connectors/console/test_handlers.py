@@ -57,6 +57,7 @@ FORMS = {
     "/console/approvals": {"ops", "admin"},
     "/console/sign-out": {"ops", "support", "marketing", "admin"},
 }
+_CAMPAIGN_FORMS = {path for path in FORMS if path.startswith("/console/campaigns/")}
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +148,7 @@ def test_no_page_is_left_out_of_these_tables() -> None:
         TypePages.__new__(TypePages),
         TextPages.__new__(TextPages),
     )  # asked for the names of its methods alone
-    others = {"/console/now/stream", NOWHERE}
+    others = {"/console/now/stream", NOWHERE, *_CAMPAIGN_FORMS}
     assert {page.path for page in pages if page.method == "GET"} == {path.partition("?")[0] for path in PAGES} | others
     assert {page.path for page in pages if page.method == "POST"} == set(FORMS)
     expected = {path.partition("?")[0]: roles for path, roles in PAGES.items()}
@@ -159,6 +160,13 @@ def test_no_page_is_left_out_of_these_tables() -> None:
 def test_an_address_that_is_none_is_told_by_a_page(console: Gateway) -> None:
     seen = signed_in(console, "marketing").get("/console/campaign")
     assert (seen.status, "There is no such page. Back to the first page" in seen.words) == (404, True)
+
+
+def test_the_address_of_a_form_leads_to_the_page_that_has_it(console: Gateway) -> None:
+    browser = signed_in(console, "marketing")
+    for path in _CAMPAIGN_FORMS:
+        seen = browser.get(path)
+        assert (seen.status, seen.headers["location"]) == (303, "/console/campaigns"), path
 
 
 def test_who_is_not_signed_in_gets_to_the_page_for_it_and_on_from_there(console: Gateway) -> None:
