@@ -1,6 +1,6 @@
 # What a person types. Needs make and Python 3.11 or 3.12; `make install` gets the rest from the lock.
 .POSIX:
-.PHONY: help install run example test check check-format check-lint check-types check-layers check-tidy coverage bench lock graph pictures sdk mutation clients crash brokers drill clean
+.PHONY: help install run example test check check-format check-lint check-types check-layers check-tidy coverage bench lock audit graph pictures sdk mutation clients crash brokers drill clean
 PYTHON =
 PY = .venv/bin/python
 DATA = carillon-data
@@ -13,6 +13,7 @@ help:
 	@echo "make coverage branches of operators/ and state/ that tests take"
 	@echo "make drill    incidents     make crash  kill -9     make brokers  Kafka's outages"
 	@echo "make bench    the figures   make lock   requirements.lock from pyproject.toml"
+	@echo "make audit    what is known against the locked packages"
 	@echo "make sdk      types and calls of the clients in infra/sdk, from the OpenAPI document"
 
 install:
@@ -63,6 +64,10 @@ bench: install
 # Every comparison and boolean of the modules that decide and keep state changed, one at a time; something must notice (half an hour).
 mutation: install
 	@$(PY) tests/mutation/run.py $(ARGS)
+
+# What is known against the locked packages; asks a database of vulnerabilities, and fails where that does not answer.
+audit: install
+	@$(PY) -m infra.supply.audit $(ARGS)
 
 # The simulated providers as clients of somebody else's making see them; installs their libraries on first use.
 clients: install
