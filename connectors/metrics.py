@@ -5,9 +5,13 @@ Names end in their unit or in `_total`. What may be retried is no failure and is
 
 from bisect import bisect_left
 from collections import Counter as Counts
+from importlib.metadata import version
 
 from prometheus_client import Counter, Gauge, Histogram
 
+PROGRAM_VERSION = version("carillon")
+BUILD_INFO = Gauge("carillon_build_info", "1: the process runs this version of Carillon", ["version"])
+BUILD_INFO.labels(PROGRAM_VERSION).set(1)
 LOAD_SCORE = Gauge(
     "carillon_load_score",
     "How loaded a place is: the largest of its lanes' lag over what is allowed, and fullness",

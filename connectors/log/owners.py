@@ -1,8 +1,8 @@
 """One live process per place of a flow, across directories and hosts, by claims in the log (DECISIONS, One live owner).
 
 A place is a flow and a process's number in it (`decide/0`). A process that starts appends a claim to the topic `owners`
-(compacted, one partition): key the place, value `owner/1+json` {"host","lock","pid","processes","at"}. A claim is
-numbered by its offset, its epoch; the highest of a place holds. A claim of process 0 also ends the places from
+(compacted, one partition): key the place, value `owner/1+json` {"host","lock","pid","processes","at","version"}. A
+claim is numbered by its offset, its epoch; the highest of a place holds. A claim of process 0 also ends the places from
 `processes` on, so that a flow that now has fewer processes leaves no owner behind.
 
 A process may be stopped, frozen or cut off, and go on after another one has taken its place over. What it can still do:
@@ -54,6 +54,7 @@ import structlog
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import OWNERS, Claim, ClaimableLog, Log, NewRecord, Reader, Record, TopicSpec
 from connectors.log.read_to_ends import stored_records
+from connectors.metrics import PROGRAM_VERSION
 from state.model.errors import LogError, StateFencedError
 
 TOPIC = OWNERS
@@ -77,6 +78,8 @@ class OwnerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Of the flow, as of this claim."""
     at: int
     """Unix milliseconds."""
+    version: str = ""
+    """Of Carillon, which the process runs; empty: of before it was told."""
 
 
 def lock_identity(lock_file: Path) -> str:
@@ -273,4 +276,5 @@ class FencedLog:
 def owner_record(lock_file: Path, processes: int, now_ms: int) -> OwnerRecord:
     """What this process says of itself."""
     host, identity = socket.gethostname(), lock_identity(lock_file)
-    return OwnerRecord(host=host, lock=identity, pid=os.getpid(), processes=processes, at=now_ms)
+    pid = os.getpid()
+    return OwnerRecord(host=host, lock=identity, pid=pid, processes=processes, at=now_ms, version=PROGRAM_VERSION)

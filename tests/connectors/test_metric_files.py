@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 from helpers.places import ROOT
@@ -44,6 +45,12 @@ def test_what_another_process_counts_is_shown_until_it_is_stale(tmp_path: Path) 
     subprocess.run([sys.executable, "-c", OTHER, str(tmp_path)], check=True, cwd=ROOT, timeout=60)
     assert _values(tmp_path, "carillon_dead_letters_total") == {None: own, "deliver": 7.0}
     assert _values(tmp_path, "carillon_breaker_state")["deliver"] == 3.0
+    running = [line for line in all_metrics(tmp_path).decode().splitlines() if line.startswith("carillon_build_info{")]
+    said = version("carillon")
+    assert running == [
+        f'carillon_build_info{{version="{said}"}} 1.0',
+        f'carillon_build_info{{process="deliver",version="{said}"}} 1.0',
+    ]
     old = time.time() - STALE_AFTER.total_seconds() - 1
     os.utime(tmp_path / "deliver.prom", (old, old))
     assert _values(tmp_path, "carillon_dead_letters_total") == {None: own}
