@@ -113,7 +113,7 @@ class SmtpChannel:
         self._bounces, self._references = bounces, references
         self._clock_s = clock_s
         self._idle: list[tuple[SmtpExchange, float]] = []
-        self._line = SmtpLine(options.concurrency_max)
+        self._line = SmtpLine(options.concurrency_max, options.timeout.total_seconds())
         self._is_quick = True
         self._tls: ssl.SSLContext | None = None
         self._signer: DkimSigner | None = None
@@ -166,7 +166,12 @@ class SmtpChannel:
                 text = mail_data(request.message)
         except UnsafeMessageError as error:
             return Rejected(str(error))
-        return await self._deliver(await self._line.turn(envelope), envelope, text, delivery)
+        try:
+            exchange = await self._line.turn(envelope)
+        except TimeoutError:
+            self._is_quick = False
+            return Failed("no connection in time")
+        return await self._deliver(exchange, envelope, text, delivery)
 
     def ahead(self) -> int:
         """How many mails it is worth to have at hand beside those on their way: none while the relay is slow."""
@@ -209,6 +214,9 @@ class SmtpChannel:
         except (BrokenExchangeError, TimeoutError):
             exchange.close()
             return Failed(f"connection lost at {exchange.step}", ambiguous=exchange.ambiguous)
+        except asyncio.CancelledError:
+            exchange.close()  # whoever follows would hear the answers to this one
+            raise
         await self._settle(exchange, answer.code)
         return parse_response(SmtpResponse(*answer), delivery)
 

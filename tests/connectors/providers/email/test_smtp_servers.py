@@ -368,3 +368,25 @@ def test_who_is_cancelled_in_line_keeps_nobody_waiting() -> None:
     peer, results = asyncio.run(run())
     assert [type(each) for each in results] == [Sent, asyncio.CancelledError, asyncio.CancelledError, Sent]
     assert len(peer.mails) == 2
+
+
+def test_who_follows_one_that_is_cancelled_hears_none_of_its_answers() -> None:
+    """The first was refused, but nobody listened any more."""
+
+    async def run() -> tuple[MailServer, list[Result | BaseException]]:
+        answers = {**PIPELINING, ".": ["552 5.3.4 too large", "250 taken"]}
+        async with talking(answers, concurrency_max=1, timeout=SHORT) as (peer, channel):
+            tasks = [asyncio.create_task(channel.send(replace(MAIL, key=f"k{number}"))) for number in range(2)]
+            await peer.has_text.wait()
+            tasks[0].cancel()
+            return peer, await asyncio.gather(*tasks, return_exceptions=True)
+
+    _, results = asyncio.run(run())
+    assert [type(result) for result in results] == [asyncio.CancelledError, Sent]
+
+
+def test_a_mail_that_gets_no_connection_in_time_is_looked_at_again() -> None:
+    """A kill switch may have come meanwhile; of the first, the text is written."""
+    peer, results = sent_together(3, {".": [HANGS]})
+    assert results == [Failed("connection lost at data", ambiguous=True), *[Failed("no connection in time")] * 2]
+    assert len(peer.mails) == 1
