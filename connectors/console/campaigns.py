@@ -187,14 +187,18 @@ def _others(payload: Mapping[str, Any]) -> dict[str, Any]:
 def _lines(payload: Mapping[str, Any]) -> str | None:
     """The same as people type it: text as it stands, unless it would be read as something else. None: it cannot be."""
     others = _others(payload)
-    lines = [
-        f"{name} = {value if _values(f'x = {value}') == {'x': value} else encode(value).decode()}"
+    lines = "\n".join(
+        f"{name} = {value if _reads_as({'x': value}, f'x = {value}') else encode(value).decode()}"
         for name, value in others.items()
-    ]
+    )
+    return lines if _reads_as(others, lines) else None
+
+
+def _reads_as(values: Mapping[str, Any], text: str) -> bool:
     try:
-        return "\n".join(lines) if _values("\n".join(lines)) == others else None
+        return _values(text) == values
     except ProblemError:
-        return None
+        return False
 
 
 def _values(text: str) -> dict[str, Any]:
