@@ -16,14 +16,13 @@ from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_records
 from flows.process.directories import LEDGER
 from flows.recovery.replay import ReplayOrigin, ReplayRange
+from operators.late import GIVEN_ADDRESS
 from operators.sms_limits import SMS_DESTINATION, SMS_LIMIT, SmsGuard, SmsRules
 from state.model.errors import ConfigurationError, MalformedRecordError
 from state.model.event import EVENT
 from state.model.settings import ENDPOINT
 from state.model.topics import ENDPOINTS, EVENTS_P0
 
-_BY_EVENT = "to"
-"""The device of an address that an event names."""
 Row = dict[str, Any]
 
 
@@ -81,7 +80,7 @@ def _was(rows: Collection[Row]) -> SmsTally:
 
 def _address(row: Row) -> tuple[str, str]:
     """What leads to the number: the event that names it, or whose it is and what it is called."""
-    return (row["first_event_id"], "") if row["device"] == _BY_EVENT else (row["user"], row["device"])
+    return (row["first_event_id"], "") if row["device"] == GIVEN_ADDRESS else (row["user"], row["device"])
 
 
 def _numbers(log: Log, rows: Collection[Row]) -> dict[tuple[str, str], str]:
@@ -97,7 +96,7 @@ def _numbers(log: Log, rows: Collection[Row]) -> dict[tuple[str, str], str]:
         try:
             event = EVENT.decode(value)
         except MalformedRecordError:
-            continue  # it names no number; who reads the topic to send has made a dead letter of it
+            continue  # as above
         if (event.event_id, "") in wanted and (number := (event.to or {}).get("sms")):
             found[event.event_id, ""] = number
     return found
