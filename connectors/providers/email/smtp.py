@@ -113,7 +113,7 @@ class SmtpChannel:
         self._bounces, self._references = bounces, references
         self._clock_s = clock_s
         self._idle: list[tuple[SmtpExchange, float]] = []
-        self._line = SmtpLine(options.concurrency_max, options.timeout.total_seconds())
+        self._line = SmtpLine(options.concurrency_max)
         self._is_quick = True
         self._tls: ssl.SSLContext | None = None
         self._signer: DkimSigner | None = None
@@ -166,12 +166,7 @@ class SmtpChannel:
                 text = mail_data(request.message)
         except UnsafeMessageError as error:
             return Rejected(str(error))
-        try:
-            exchange = await self._line.turn(envelope)
-        except TimeoutError:
-            self._is_quick = False
-            return Failed("no connection in time")
-        return await self._deliver(exchange, envelope, text, delivery)
+        return await self._deliver(await self._line.turn(envelope), envelope, text, delivery)
 
     def ahead(self) -> int:
         """How many mails it is worth to have at hand beside those on their way: none while the relay is slow."""

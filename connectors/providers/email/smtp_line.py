@@ -14,8 +14,6 @@ from connectors.providers.email.smtp_exchange import SmtpEnvelope, SmtpExchange
 
 _HANGS_S = 1.0
 """Whoever follows a mail for so long looks for another connection."""
-_WAITS_S = 5
-"""Nobody waits longer: kill switches and withdrawals were looked at before."""
 
 
 class _InLine:
@@ -31,17 +29,14 @@ class _InLine:
 class SmtpLine:
     """For one event loop."""
 
-    def __init__(self, connections: int, mail_s: float) -> None:
-        """`mail_s`: how long a mail may take."""
-        self._free, self._waits_s = connections, min(mail_s, _WAITS_S)
+    def __init__(self, connections: int) -> None:
+        self._free = connections
         self._line = deque[_InLine]()
         self._following = dict[SmtpExchange, _InLine]()
 
     async def turn(self, envelope: SmtpEnvelope) -> SmtpExchange | None:
         """Wait for a connection; gives that on which the mail's commands are written already. None: it may take any.
         `leave` follows in either case.
-
-        :raises TimeoutError: there is none in time; it is in line no longer.
         """
         if self._free:
             self._free -= 1
@@ -49,9 +44,8 @@ class SmtpLine:
         waiting = _InLine(envelope, asyncio.get_running_loop().create_future())
         self._line.append(waiting)
         try:
-            async with asyncio.timeout(self._waits_s):
-                return await waiting.turn
-        except (asyncio.CancelledError, TimeoutError):
+            return await waiting.turn
+        except asyncio.CancelledError:
             if not waiting.turn.cancelled():  # it was its turn already
                 if (given := waiting.turn.result()) is not None:
                     given.close()

@@ -383,10 +383,3 @@ def test_who_follows_one_that_is_cancelled_hears_none_of_its_answers() -> None:
 
     _, results = asyncio.run(run())
     assert [type(result) for result in results] == [asyncio.CancelledError, Sent]
-
-
-def test_a_mail_that_gets_no_connection_in_time_is_looked_at_again() -> None:
-    """A kill switch may have come meanwhile; of the first, the text is written."""
-    peer, results = sent_together(3, {".": [HANGS]})
-    assert results == [Failed("connection lost at data", ambiguous=True), *[Failed("no connection in time")] * 2]
-    assert len(peer.mails) == 1
