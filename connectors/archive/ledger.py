@@ -321,7 +321,7 @@ def _by_reason(table: pa.Table) -> dict[tuple[str, str | None], int]:
     return {(row["outcome"], row["reason"]): row["kind_count"] for row in rows}
 
 
-_NEVER_CHANGES = frozenset({"sender_id", "type", "object"})
+_NEVER_CHANGES = frozenset({"sender_id", "type", "object", "priority", "channel"})
 """Columns that every state of a record has alike."""
 _KEY = ["kind", "event_id", "user", "emission_id", "channel", "device", "owner", "key_group"]
 _VERSION = [

@@ -112,7 +112,7 @@ def _senders(reader: LedgerReader, rows: Collection[Row], from_ms: int) -> dict[
     """By event."""
     if not rows:
         return {}
-    decisions = reader.table(LedgerQuery(kinds=("decision",), from_ms=from_ms - _DAY_MS))
+    decisions = reader.table(LedgerQuery(kinds=("decision",), columns={"priority": "P0"}, from_ms=from_ms - _DAY_MS))
     named = zip(*(decisions[name].to_pylist() for name in ("event_id", "sender_id")), strict=True)
     events = {row["first_event_id"] for row in rows}
     return {event: sender for event, sender in named if event in events}

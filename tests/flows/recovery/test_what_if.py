@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.flow_bench import Bench, calls
+from helpers.records import decision
 from typer.testing import CliRunner
 
 from connectors.log import NewRecord
@@ -163,6 +164,15 @@ def test_text_messages_go_by_the_destinations_of_the_policy(texted: Bench) -> No
     assert refused == {"sms_destination": (0, 2), "sms_limit": (1, 1)}
     given = told(texted, SMS, "--to", str(texted.clock.now), "--price", "sms=1")
     assert [each["cost"] for each in given if each.get("channel") == "sms"] == [{"was": 5, "would": 3}]
+
+
+def test_text_messages_go_by_the_sender_that_the_ledger_names(texted: Bench) -> None:
+    for number, (user, sender) in enumerate([("ann", "shop"), ("ben", "app"), ("ann", "shop"), ("dan", "post")], 1):
+        asked = {"priority": "P0", "type": "otp", "sender_id": sender, "decided_at": texted.clock.now - 500}
+        texted.append(decision(user, f"c{number}", "EMITTED", ("t", number, 0), **asked)._replace(partition=0))
+    lines = told(texted, "[sms]\nsender_per_h = 1\n", "--to", str(texted.clock.now))
+    assert [each["notifications"] for each in lines if each.get("channel") == "sms"] == [{"was": 5, "would": 5}]
+    assert [each["would"] for each in lines if each["kind"] == "sms_refused"] == [1], "the second of the shop's"
 
 
 def test_a_policy_that_says_nothing_of_text_messages_does_not_count_them(texted: Bench) -> None:
