@@ -1,4 +1,4 @@
-"""What is known against the locked packages (FAULTS S78): `make audit`, or `python -m infra.supply.audit [LOCK...]`
+"""What is known against the locked packages: `make audit`, or `python -m infra.supply.audit [LOCK...]`
 
 pip-audit asks a database of vulnerabilities about each package of each lock file. It passes over what the database does
 not know, and says that all is well; here that is no pass. Bandit's rules are ruff's (`S` in pyproject.toml), which

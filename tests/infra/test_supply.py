@@ -1,4 +1,4 @@
-"""FAULTS S78: what comes from others is pinned by hash, and what was not looked up is told as such."""
+"""What comes from others is pinned by hash, and what was not looked up is told as such."""
 
 from __future__ import annotations
 

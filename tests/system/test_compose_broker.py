@@ -1,4 +1,4 @@
-"""FAULTS S74: a real broker with the properties that compose.yaml gives its container takes the services, and nobody
+"""A real broker with the properties that compose.yaml gives its container takes the services, and nobody
 else. Addresses and ports are the test's own.
 """
 

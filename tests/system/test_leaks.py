@@ -1,5 +1,5 @@
 """What is secret or personal stays where it belongs, on every path: no log line, metric, answer, key, header or record
-of what happened has it (FAULTS I13, S30, S31, S33, S37).
+of what happened has it.
 """
 
 from __future__ import annotations

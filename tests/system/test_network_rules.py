@@ -1,4 +1,4 @@
-"""FAULTS S46: the firewall of OPERATING, as it stands there, on a real kernel and without the guard of Carillon."""
+"""The firewall of OPERATING, as it stands there, on a real kernel and without the guard of Carillon."""
 
 import json
 import os

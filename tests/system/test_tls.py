@@ -1,4 +1,4 @@
-"""FAULTS S72 and S74: Redis and Kafka by TLS, real ones and servers that nobody should trust, and who is let in."""
+"""Redis and Kafka by TLS, real ones and servers that nobody should trust, and who is let in."""
 
 import asyncio
 import socket

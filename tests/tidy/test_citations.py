@@ -19,6 +19,7 @@ NO_DOCUMENTS = {"STALE", "EXPIRED", "PENDING", "NORMAL", "FULL", "SMPP"}
 PATH = re.compile(r"(?<![\w./<>{}:*$-])((?:[\w.-]+/)+[\w.-]+\.[a-z]{2,6})\b")
 MODULE = re.compile(r"(?<!\.)\b(?:flows|operators|connectors|state)(?:\.\w+)+")
 DOCUMENT = re.compile(r"(?<![\w/.-])[A-Z][A-Z_]+\.md\b")
+NUMBERED = re.compile(r"\b([A-Z]{4,}) [A-Z]\d\d\b")
 SECTION = re.compile(r"\b([A-Z]{4,})(?:\.md)? (\d(?:\.[A-G0-9]\b)*)")
 HEADING = re.compile(r"\b(DECISIONS|TOPICS), \"?([A-Z].{0,60})")
 
@@ -47,6 +48,7 @@ def missing_paths(text: str) -> list[str]:
 
 def missing_documents(text: str) -> list[str]:
     cited = set(DOCUMENT.findall(text)) | {f"{document}.md" for document, _ in SECTION.findall(text)}
+    cited |= {f"{document}.md" for document in NUMBERED.findall(text)}
     return sorted(cited - {f"{word}.md" for word in NO_DOCUMENTS} - {path.name for path in ROOT.glob("*.md")})
 
 

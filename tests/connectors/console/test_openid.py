@@ -167,7 +167,7 @@ def test_a_session_that_does_not_say_whose_account_it_is_signs_in_again(console:
 
 
 def test_a_person_whose_access_is_revoked_is_outside_at_once(console: Gateway) -> None:
-    """FAULTS S06: somebody who left; no configuration names him."""
+    """Somebody who left; no configuration names him."""
     people = {}
     for name in ("ada", "max"):
         people[name], url = begun(console)

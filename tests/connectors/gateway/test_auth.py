@@ -57,7 +57,7 @@ def test_tokens_of_the_key_before_are_taken_until_it_is_taken_out() -> None:
 
 
 def test_a_revoked_key_opens_nothing_on_any_gateway_and_its_sessions_are_over(tmp_path: Path) -> None:
-    """FAULTS S06: within five seconds, without a restart and without Redis, also at the gateway for P0."""
+    """Within five seconds, without a restart and without Redis, also at the gateway for P0."""
     (tmp_path / "p0").mkdir()
     revoked = {"scope": "key", "reason": "stolen"}
     with running(tmp_path) as one, running(tmp_path / "p0", log=str(tmp_path), kind="p0") as p0:
@@ -85,7 +85,7 @@ def test_a_revoked_key_opens_nothing_on_any_gateway_and_its_sessions_are_over(tm
 
 
 def test_two_keys_of_a_sender_are_taken_and_with_one_its_sessions_end(tmp_path: Path) -> None:
-    """FAULTS S71 and S06: a key is exchanged without a gap, and one that is taken out opens and keeps open nothing."""
+    """A key is exchanged without a gap, and one that is taken out opens and keeps open nothing."""
     exchanged = [["ops", "ops", "ops-before"], ["ops", "ops", "ops-now"]]
     with running(tmp_path, without=["ops"], more_keys=exchanged) as gateway:
         browsers = [Browser(gateway), Browser(gateway)]

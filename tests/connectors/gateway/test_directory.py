@@ -72,7 +72,7 @@ def of_ann(token: str, at: int, first: int | None = None) -> NewRecord:
 
 
 def test_an_address_keeps_its_first_registration(tmp_path: Path) -> None:
-    """FAULTS S22: of what is gone within a day, only that counts which was registered for the first time that day."""
+    """Of what is gone within a day, only that counts which was registered for the first time that day."""
     directory, offsets = Directory(tmp_path / "directory.sqlite", lambda _channel, _platform, address: address), count()
 
     def take(new: NewRecord, at: int) -> None:

@@ -31,7 +31,6 @@ def asked(port: int, path: str) -> int:
 
 @pytest.mark.parametrize("kind", ["ordinary", "p0"])
 def test_metrics_and_documents_are_at_a_port_of_their_own_and_nothing_else_is(tmp_path: Path, kind: str) -> None:
-    """FAULTS S76."""
     port = free_port()
     name = "monitor_port" if kind == "ordinary" else "p0_monitor_port"
     with running(tmp_path, kind=kind, serving={name: port}) as gateway:
@@ -46,7 +45,7 @@ def test_metrics_and_documents_are_at_a_port_of_their_own_and_nothing_else_is(tm
 
 
 def test_an_address_changes_so_much_in_a_second_where_it_is_known(tmp_path: Path) -> None:
-    """FAULTS S23: users behind a proxy that is known each have their own."""
+    """Users behind a proxy that is known each have their own."""
     serving = {"proxies": ["127.0.0.1"], "address_calls_per_s": 3}
 
     def change(user: str, address: str) -> int:
@@ -62,7 +61,6 @@ def test_an_address_changes_so_much_in_a_second_where_it_is_known(tmp_path: Path
 
 
 def test_an_address_that_changes_the_preferences_of_many_users_is_flagged(tmp_path: Path) -> None:
-    """FAULTS S25."""
     now = [3_600_000]
     many = ManyUsers(lambda: now[0], many=3)
     before = PREFERENCE_FLOODS._value.get()

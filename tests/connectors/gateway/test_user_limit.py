@@ -1,4 +1,4 @@
-"""One user's changes are as many in a second as he may make, and nobody else's are counted with them (FAULTS S23)."""
+"""One user's changes are as many in a second as he may make, and nobody else's are counted with them."""
 
 from __future__ import annotations
 

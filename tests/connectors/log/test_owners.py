@@ -196,7 +196,7 @@ def test_a_claim_is_stored_as_documented(log: ClaimableLog, harness: Harness, fl
 
 
 def test_a_claim_names_the_version_and_one_of_before_reads(tmp_path: Path) -> None:
-    """FAULTS F12: who runs what."""
+    """Who runs what."""
     (tmp_path / "lock").touch()
     assert owner_record(tmp_path / "lock", 1, 5).version == version("carillon")
     before = b'{"host":"h","lock":"k","pid":1,"processes":1,"at":5}'

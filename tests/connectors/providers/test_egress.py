@@ -1,4 +1,4 @@
-"""Requests to strangers' addresses reach nothing of ours, and end whatever the other side does (FAULTS S40 to S45)."""
+"""Requests to strangers' addresses reach nothing of ours, and end whatever the other side does."""
 
 from __future__ import annotations
 

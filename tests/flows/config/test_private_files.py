@@ -1,4 +1,4 @@
-"""FAULTS S70: who else may read the files with secrets."""
+"""Who else may read the files with secrets."""
 
 from pathlib import Path
 

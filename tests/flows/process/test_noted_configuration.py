@@ -1,4 +1,4 @@
-"""FAULTS S34: another configuration than at the last start is in the audit."""
+"""Another configuration than at the last start is in the audit."""
 
 import os
 import subprocess

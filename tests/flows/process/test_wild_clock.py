@@ -1,4 +1,4 @@
-"""FAULTS F40: a machine whose clock is years ahead starts nothing, and says why."""
+"""A machine whose clock is years ahead starts nothing, and says why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What strangers may write into a topic either is a record or is malformed: nothing else is raised (FAULTS F70)."""
+"""What strangers may write into a topic either is a record or is malformed: nothing else is raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which URLs are taken, and which places are public (FAULTS S42 to S44)."""
+"""Which URLs are taken, and which places are public."""
 
 from __future__ import annotations
 

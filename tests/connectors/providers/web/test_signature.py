@@ -1,4 +1,4 @@
-"""Signatures as the specification and its test vector have them (FAULTS S47)."""
+"""Signatures as the specification and its test vector have them."""
 
 from __future__ import annotations
 
