@@ -16,6 +16,7 @@ Laws, kept by every channel (tests/connectors/providers):
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -58,6 +59,10 @@ class Delivery:
     """Notifications with the same value replace each other on the screen; at most 64 bytes."""
     first_event_id: str = ""
     """The event that began the emission, for what is heard of it later."""
+    may_go: Callable[[], bool] | None = None
+    """Whether it still may, for a channel in which it waited: what was looked at before `send` is a second old then.
+    Asked on the event loop. None: nothing can have changed.
+    """
 
 
 class Sent(Struct, frozen=True):

@@ -37,6 +37,8 @@ _OF_ADDRESS = ("4.1.", "4.2.")
 _RESET_S = 2
 _QUICK_S = 0.2
 """A relay that takes longer for a mail gets none ahead: what waits had better wait where it is looked at again."""
+_LOOKED_S = 1.0
+"""A mail that waited longer for a connection is looked at again here."""
 _ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
 
 
@@ -166,7 +168,14 @@ class SmtpChannel:
                 text = mail_data(request.message)
         except UnsafeMessageError as error:
             return Rejected(str(error))
-        return await self._deliver(await self._line.turn(envelope), envelope, text, delivery)
+        came_s = time.monotonic()
+        exchange = await self._line.turn(envelope)
+        if delivery.may_go is not None and time.monotonic() - came_s > _LOOKED_S and not delivery.may_go():
+            if exchange is not None:
+                exchange.close()  # its commands are written, its text is not
+            self._line.leave(exchange)
+            return Failed("changed while it waited for a connection", of_address=True)
+        return await self._deliver(exchange, envelope, text, delivery)
 
     def ahead(self) -> int:
         """How many mails it is worth to have at hand beside those on their way: none while the relay is slow."""

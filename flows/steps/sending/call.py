@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import structlog
 
 from connectors.metrics import DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS
 from connectors.providers.channel import Failed, Result, Sent
+from flows.steps.sending.late import LastLook
 from flows.steps.sending.queue import ProviderQueue
 from flows.steps.sending.records import RAISED, delivery_of, result_name
 from flows.steps.sending.task import SendTask
@@ -25,8 +26,8 @@ _logger = structlog.get_logger(__name__)
 class ProviderCalls:
     """For one event loop."""
 
-    def __init__(self, now_ms: Callable[[], int], texts: TextMessages | None) -> None:
-        self._now_ms, self._texts = now_ms, texts
+    def __init__(self, now_ms: Callable[[], int], texts: TextMessages | None, last_look: LastLook) -> None:
+        self._now_ms, self._texts, self._last_look = now_ms, texts, last_look
         self._uncounted = Counter[tuple[str, str]]()
         """By provider and result."""
 
@@ -35,7 +36,7 @@ class ProviderCalls:
         channel, own = queue.bounds.channel, False
         began = time.perf_counter()
         try:
-            result = await channel.send(delivery_of(task, content))
+            result = await channel.send(delivery_of(task, content, partial(self._may_go, task)))
         except UnsendableError as error:
             _logger.warning("message_unsendable", provider=channel.name, error=str(error))
             result, own = Failed(f"{RAISED}{error}", retryable=False), True
@@ -50,6 +51,10 @@ class ProviderCalls:
         if not own:
             queue.answered(task, result, now)
         return result, now
+
+    def _may_go(self, task: SendTask) -> bool:
+        device = task.device
+        return self._last_look.again(task, self._now_ms()) is None and task.device is device
 
     def count(self) -> None:
         """Put what was called since into metrics: for many calls at once, since each count takes a lock."""

@@ -4,6 +4,7 @@ ledger.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 
 from msgspec import UNSET
@@ -129,7 +130,7 @@ def answered_records(task: SendTask, answer: Attempt, planned: Planned) -> list[
     return [closed, answer] if planned.outcome == UNKNOWN else [answer, closed]
 
 
-def delivery_of(task: SendTask, content: Content) -> Delivery:
+def delivery_of(task: SendTask, content: Content, may_go: Callable[[], bool]) -> Delivery:
     """One try, as the connector takes it."""
     emission, device = task.emission, task.device
     return Delivery(
@@ -147,6 +148,7 @@ def delivery_of(task: SendTask, content: Content) -> Delivery:
         expires_at=emission.valid_until,
         collapse=collapse_key(emission),
         first_event_id=emission.first_event_id,
+        may_go=may_go,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -354,6 +355,25 @@ def test_a_mail_behind_one_that_hangs_goes_over_the_next_connection_that_is_free
     peer, results = sent_together(3, {".": [HANGS, "250 taken", "250 taken"]}, connections=2, within=2 * SHORT)
     assert sorted(type(each).__name__ for each in results) == ["Failed", "Sent", "Sent"]
     assert len(peer.mails) == 3
+
+
+def test_a_mail_that_waited_for_a_connection_is_looked_at_again() -> None:
+    asked: list[str] = []
+
+    def may_go(key: str) -> bool:
+        asked.append(key)
+        return key == "k2"
+
+    async def run() -> tuple[MailServer, list[Result]]:
+        answers = {**PIPELINING, ".": [HANGS, "250 taken"]}
+        async with talking(answers, concurrency_max=1, timeout=2 * SHORT) as (peer, channel):
+            mails = [replace(MAIL, key=key, may_go=partial(may_go, key)) for key in ("k0", "k1", "k2")]
+            return peer, await asyncio.gather(*(channel.send(mail) for mail in mails))
+
+    peer, (first, second, third) = asyncio.run(run())
+    assert isinstance(first, Failed)
+    assert second == Failed("changed while it waited for a connection", of_address=True)
+    assert (type(third), asked, len(peer.mails)) == (Sent, ["k1", "k2"], 2)
 
 
 def test_who_is_cancelled_in_line_keeps_nobody_waiting() -> None:

@@ -14,7 +14,7 @@ from helpers.lanes_in_process import Provider
 from helpers.waiting import wait_for
 
 from connectors.changes import Changes
-from connectors.providers.channel import Failed, Result, Sent
+from connectors.providers.channel import Delivery, Failed, Result, Sent
 from flows.steps.sending.dispatcher import Dispatcher, DispatcherParts
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.queue import ProviderBounds
@@ -56,12 +56,14 @@ def codes(count: int, ends: Ends, ttl_ms: int = 300_000) -> list[SendTask]:
     return tasks
 
 
-def started(system: System, bounds: Sequence[ProviderBounds], station: str = "deliver") -> Dispatcher:
-    """One with these providers of push, in the order in which they are tried."""
+def started(
+    system: System, bounds: Sequence[ProviderBounds], station: str = "deliver", killed: Sequence[str] = ()
+) -> Dispatcher:
+    """One with these providers of push, in the order in which they are tried, and types that a switch stops."""
+    changes = Changes(system.log, now_ms=now_ms())
     parts = DispatcherParts(
         log=system.log, providers={("push", ANY): bounds}, now_ms=now_ms, uniform=lambda _low, high: high,
-        last_look=LastLook(lambda _scope: False, Changes(system.log, now_ms=now_ms()), load_registry()),
-        station=station,
+        last_look=LastLook(lambda scope: scope.type_name in killed, changes, load_registry()), station=station,
     )  # fmt: skip
     dispatcher = Dispatcher(parts)
     dispatcher.start()
@@ -103,6 +105,24 @@ def test_what_a_person_drains_ends_when_its_ttl_is_over_though_nothing_else_come
     assert {task.history.outcome for task in short} == {"EXPIRED"}
     (queue,) = dispatcher.queues
     assert (queue.size, provider.keys) == (2, []), "the others wait on"
+    dispatcher.close()
+
+
+def test_what_waits_within_a_provider_may_ask_whether_it_may_still_go(system: System) -> None:
+    killed: list[str] = []
+
+    async def waits(delivery: Delivery) -> Result:
+        assert delivery.may_go is not None
+        assert delivery.may_go()
+        killed.append("otp")
+        return Sent("x") if delivery.may_go() else Failed("changed", of_address=True)
+
+    provider, ends = Provider(waits), Ends()
+    dispatcher = started(system, [ProviderBounds(provider, 50, SendRate(provider.name, 1000.0))], killed=killed)
+    (code,) = codes(1, ends)
+    dispatcher.submit([code])
+    wait_for(lambda: ends.count == 1)
+    assert (code.history.outcome, code.history.reason, len(provider.keys)) == ("SUPPRESSED", "kill_switch", 1)
     dispatcher.close()
 
 
