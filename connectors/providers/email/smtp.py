@@ -115,6 +115,7 @@ class SmtpChannel:
         self._bounces, self._references = bounces, references
         self._clock_s = clock_s
         self._idle: list[tuple[SmtpExchange, float]] = []
+        self._in_use = set[SmtpExchange]()
         self._line = SmtpLine(options.concurrency_max)
         self._is_quick = True
         self._tls: ssl.SSLContext | None = None
@@ -186,6 +187,8 @@ class SmtpChannel:
         self._closed = True
         while self._idle:
             self._idle.pop()[0].close()
+        for exchange in tuple(self._in_use):
+            exchange.close()
 
     async def _deliver(
         self, exchange: SmtpExchange | None, envelope: SmtpEnvelope, text: bytes, delivery: Delivery
@@ -212,6 +215,7 @@ class SmtpChannel:
     async def _handed_over(
         self, exchange: SmtpExchange, envelope: SmtpEnvelope, text: bytes, delivery: Delivery
     ) -> Result:
+        self._in_use.add(exchange)
         try:
             async with asyncio.timeout(self.options.timeout.total_seconds()):
                 answer = await exchange.hand_over(envelope, text, partial(self._line.following, exchange))
@@ -221,6 +225,8 @@ class SmtpChannel:
         except asyncio.CancelledError:
             exchange.close()  # whoever follows would hear the answers to this one
             raise
+        finally:
+            self._in_use.discard(exchange)
         await self._settle(exchange, answer.code)
         return parse_response(SmtpResponse(*answer), delivery)
 
@@ -235,7 +241,12 @@ class SmtpChannel:
             self._give_back(exchange)
 
     async def _take(self) -> SmtpExchange:
-        """An open connection: a kept one or a new one."""
+        """An open connection: a kept one or a new one.
+
+        :raises OSError: there is none, or the channel is closed.
+        """
+        if self._closed:
+            raise ConnectionError("closed")
         while self._idle:
             exchange, used_s = self._idle.pop()
             if exchange.is_open and self._clock_s() - used_s < self.options.idle_max.total_seconds():
