@@ -100,7 +100,7 @@ def pages(person: _Person) -> dict[str, Callable[[], str]]:
         "search_object_unknown": lambda: _searched(object=f"none{number(10**9)}"),
         "search_outcome": lambda: _searched(outcome=_CHOOSE.choice(("SUPPRESSED", "EMITTED", "DEAD_LETTER"))),
         "search_outcome_superseded": lambda: _searched(outcome="HELD"),
-        "search_outcome_unknown": lambda: _searched(outcome=f"NONE{number(10**9)}"),
+        "search_reason_unknown": lambda: _searched(reason=f"none{number(10**9)}"),
         "search_reason": lambda: _searched(reason=_CHOOSE.choice(("cap_day", "type_off", "rejected"))),
         "user_light": lambda: _of(LIGHT),
         "user_follower": lambda: _of(_follower()),

@@ -1,8 +1,9 @@
 """Pages of the ledger, from what was written last back, an hour of the archive at a time, or less of the last one.
 
-A page ends when it is full or when its time is up; then it says how far it looked, and where to go on. Records are in
-the order of the log's time; those of one millisecond by their own. A decision that is not final is shown as long as no
-later state of it was written. What a crashed process wrote twice, on both sides of the end of an hour, may come twice.
+A page ends when it is full, or when its time would be up before it had looked once more for as long as the last time;
+then it says how far it looked, and where to go on. Records are in the order of the log's time; those of one millisecond
+by their own. A decision that is not final is shown as long as no later state of it was written. What a crashed process
+wrote twice, on both sides of the end of an hour, may come twice.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from state.packed import row_numbers
 pc: Any = pyarrow.compute  # its stubs refuse value sets
 _EVER = 1 << 62
 _SPAN_MS = 30_000
-"""What is looked at first of an hour that is not merged; then sixteen times as much, and the rest."""
+"""What is looked at first of an hour that is not merged; then four times as much, and so on."""
 _KINDS, _TERMINAL, _DECISION = pa.array(KINDS), pa.array(TERMINAL_DECISIONS), pa.scalar("decision")
 """Made once: whenever pyarrow takes a value of Python, it looks for a library that is not there."""
 _ORDER = ("log_ms", "time", "log_offset")
@@ -71,6 +72,7 @@ def newest_records(
     wanted = [hour for hour in hours if since_ms // HOUR_MS <= hour and hour * HOUR_MS < before_ms]
     found: list[pa.Table] = []
     left = limit
+    began = time.monotonic()
     for hour, low, high in _spans(hours, sorted(wanted, reverse=True), before_ms):
         whole = high - low == HOUR_MS
         hits = _hits(hours, hour, tests if whole else [*tests, within("log_ms", low, high)], skip + left)
@@ -80,7 +82,8 @@ def newest_records(
         if not left:
             return Listed(_records(found), _behind(hits, shown, skip))
         skip = max(0, skip - len(hits.row))
-        if low != min(wanted) * HOUR_MS and time.monotonic() > until:
+        took, began = time.monotonic() - began, time.monotonic()
+        if low != min(wanted) * HOUR_MS and began + took > until:
             return Listed(_records(found), (low, 0), low)
     return Listed(_records(found), None)
 
@@ -96,7 +99,7 @@ def _spans(hours: Hours, wanted: Sequence[int], before_ms: int) -> Iterator[tupl
             high, step = min(high, 1 + max(at for at in newest if at is not None)), _SPAN_MS
         while high > low:
             yield hour, max(low, high - step), high
-            high, step = high - step, 16 * step
+            high, step = high - step, 4 * step
 
 
 def _behind(hits: _Hits, shown: _Hits, skipped: int) -> ListCursor:
