@@ -46,7 +46,7 @@ _SYNTAX = (
     (r"unexpected char '[\"']", "a quotation mark is not closed; close it"),
     (
         r"[Ee]xpected (?:token|name|an expression)",
-        "what stands between {{ and }} is no value; write one such as actor or p.title, and filters behind |",
+        "what is between {{ and }} is no value; write one such as actor or p.title, and filters behind |",
     ),
 )
 _PART = re.compile(r"[a-z][a-z0-9_]*")

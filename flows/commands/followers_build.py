@@ -1,9 +1,9 @@
 """`carillon followers build`: topic `followers` once more, derived from `follows` as sequence derives it.
 
-Other programs read `followers`: who follows whom, by follower. It is to be built where it was lost or made anew, and
-nothing here reads it. The record of a pair that is newest in `follows` is written last, so what was there before does
-no harm. After each batch `DIR/imports/followers-build.json` says how far it is, and the same command goes on there.
-Sequence must not run meanwhile: what it wrote would come to stand before an older record.
+Other programs read `followers`: who follows whom, by follower. Nothing here does; where it was lost or deleted, it is
+built again for them. The record of a pair that is newest in `follows` is written last, so what was there before does no
+harm. After each batch `DIR/imports/followers-build.json` says how far it is, and the same command goes on there.
+Sequence must not run meanwhile: an older record of a pair would be written behind its newest.
 """
 
 from __future__ import annotations

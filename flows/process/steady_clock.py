@@ -77,7 +77,7 @@ class SteadyClock:
                 "clock_set",
                 by_s=round(by_ms / 1000),
                 believed_in_s=None if never else int(BELIEVED_AFTER.total_seconds()),
-                remedy="if the machine's clock is wrong, set it right before then; if it is right now, start anew",
+                remedy="if the machine's clock is wrong, set it right before then; if it is right now, restart",
             )
 
     def _goes_with(self, event: str) -> None:

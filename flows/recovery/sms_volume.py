@@ -20,10 +20,12 @@ from operators.late import GIVEN_ADDRESS
 from operators.sms_limits import SMS_DESTINATION, SMS_LIMIT, SmsGuard, SmsRules
 from state.model.errors import ConfigurationError, MalformedRecordError
 from state.model.event import EVENT
+from state.model.registry import DAY_MS
 from state.model.settings import ENDPOINT
 from state.model.topics import ENDPOINTS, EVENTS_P0
 
 Row = dict[str, Any]
+_REFUSED = (SMS_DESTINATION, SMS_LIMIT)
 
 
 class SmsTally(NamedTuple):
@@ -69,9 +71,6 @@ def sms_volume(origin: ReplayOrigin, rules: SmsRules, wanted: ReplayRange) -> Sm
     return SmsVolume(_was(rows), would._replace(sent=sent, cost=round(cost, 6)), unknown)
 
 
-_REFUSED = (SMS_DESTINATION, SMS_LIMIT)
-
-
 def _was(rows: Collection[Row]) -> SmsTally:
     sent = [row for row in rows if row["segments"]]
     refused = Counter(row["reason"] for row in rows if not row["segments"])
@@ -112,10 +111,7 @@ def _senders(reader: LedgerReader, rows: Collection[Row], from_ms: int) -> dict[
     """By event."""
     if not rows:
         return {}
-    decisions = reader.table(LedgerQuery(kinds=("decision",), columns={"priority": "P0"}, from_ms=from_ms - _DAY_MS))
+    decisions = reader.table(LedgerQuery(kinds=("decision",), columns={"priority": "P0"}, from_ms=from_ms - DAY_MS))
     named = zip(*(decisions[name].to_pylist() for name in ("event_id", "sender_id")), strict=True)
     events = {row["first_event_id"] for row in rows}
     return {event: sender for event, sender in named if event in events}
-
-
-_DAY_MS = 86_400_000

@@ -25,7 +25,7 @@ GOOD: dict[str, TemplateSource] = {"title": "T", "one": "{{ actor }} liked it"}
         ({"one": "{{ actor"}, "one: a {{ is not closed; put }} behind the value"),
         ({"one": "{{ actor|shout }}"}, "one: there is no filter shout; use plural"),
         ({"one": "{% if count %}x"}, "one: an {% if %} does not end; put {% endif %} where it does"),
-        ({"one": "{{ some one }}"}, "one: what stands between {{ and }} is no value; write one such as actor"),
+        ({"one": "{{ some one }}"}, "one: what is between {{ and }} is no value; write one such as actor"),
         ({"one": "{% plural %}"}, "one: {% plural %} is none here; use {% if %}"),
         ({"one": "{% macro a() %}{% endmacro %}x"}, "are forbidden; correct it"),
         ({"one": "a\u202eb"}, "one: has control characters"),

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.decided import complete
 from helpers.flow_bench import PARTITIONS, Bench, calls, decided_in_one_go, steady_clock
+from helpers.interrupted_log import InterruptedLog
 from helpers.places import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
@@ -171,23 +172,6 @@ def test_what_was_imported_is_not_again_unless_the_log_lost_it(bench: Bench, tmp
     other.close()
 
 
-class Ending:
-    """A log whose process is interrupted after an append."""
-
-    def __init__(self, bench: Bench, after: int) -> None:
-        self._log, self._left = bench.log, after
-
-    def append(self, records: Sequence[NewRecord]) -> list[int]:
-        offsets = self._log.append(records)
-        self._left -= 1
-        if not self._left:
-            raise KeyboardInterrupt
-        return offsets
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)
-
-
 def many(tmp_path: Path) -> tuple[list[dict[str, Any]], Path]:
     rows = [{"follower": f"u{number}", "followee": f"star{number % 7}"} for number in range(MANY)]
     return rows, Path(written(tmp_path / "many.csv", rows))
@@ -195,7 +179,7 @@ def many(tmp_path: Path) -> tuple[list[dict[str, Any]], Path]:
 
 def test_an_interrupted_import_goes_on(bench: Bench, tmp_path: Path) -> None:
     rows, file = many(tmp_path)
-    log: Any = Ending(bench, 2)
+    log: Any = InterruptedLog(bench.log, 2)
     settings = Settings(data_dir=bench.directory)
     with pytest.raises(KeyboardInterrupt):
         FollowersImport(settings, log, FOLLOWS_ROWS, Output(as_json=True), batch_rows=500).run([file])

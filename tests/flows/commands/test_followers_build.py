@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from helpers.flow_bench import Bench, calls, copy_inputs
+from helpers.interrupted_log import InterruptedLog
 from typer.testing import CliRunner, Result
 
 from connectors.log import NewRecord
@@ -81,25 +82,8 @@ def test_what_is_there_is_not_harmed_and_sequence_goes_on(sequenced: Bench) -> N
     assert len(newest(sequenced).items() - before.items()) == 1
 
 
-class Ending:
-    """A log whose process is interrupted after two appends."""
-
-    def __init__(self, bench: Bench) -> None:
-        self._log, self._left = bench.log, 2
-
-    def append(self, records: list[NewRecord]) -> list[int]:
-        offsets = self._log.append(records)
-        self._left -= 1
-        if not self._left:
-            raise KeyboardInterrupt
-        return offsets
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)
-
-
 def test_one_that_was_stopped_goes_on_and_what_came_meanwhile_is_in_it(sequenced: Bench, lost: Bench) -> None:
-    log: Any = Ending(lost)
+    log: Any = InterruptedLog(lost.log, 2)
     with pytest.raises(KeyboardInterrupt):
         FollowersBuild(Settings(data_dir=lost.directory), log, Output(as_json=True), batch_rows=100).run()
     for bench in (sequenced, lost):
