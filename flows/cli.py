@@ -17,6 +17,7 @@ import typer
 
 from flows.commands.audit import audit_app
 from flows.commands.campaign import campaign_app
+from flows.commands.canary import canary_command
 from flows.commands.dead_letters_arguments import dead_letters_app
 from flows.commands.followers_arguments import followers_app
 from flows.commands.mail_arguments import mail_app
@@ -49,6 +50,7 @@ topics_app = typer.Typer(no_args_is_help=True, help="The log's topics.")
 app.add_typer(topics_app, name="topics")
 app.command("rollout")(rollout_command)
 app.command("what-if")(what_if_command)
+app.command("canary")(canary_command)
 
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(campaign_app, name="campaign")

@@ -1,9 +1,9 @@
 """One live process per place of a flow, across directories and hosts, by claims in the log (DECISIONS, One live owner).
 
 A place is a flow and a process's number in it (`decide/0`). A process that starts appends a claim to the topic `owners`
-(compacted, one partition): key the place, value `owner/1+json` {"host","lock","pid","processes","at","version"}. A
-claim is numbered by its offset, its epoch; the highest of a place holds. A claim of process 0 also ends the places from
-`processes` on, so that a flow that now has fewer processes leaves no owner behind.
+(compacted, one partition): key the place, value `owner/1+json` {"host","lock","pid","processes","at","version",
+"workers"}. A claim is numbered by its offset, its epoch; the highest of a place holds. A claim of process 0 also ends
+the places from `processes` on, so that a flow that now has fewer processes leaves no owner behind.
 
 A process may be stopped, frozen or cut off, and go on after another one has taken its place over. What it can still do:
 
@@ -80,6 +80,8 @@ class OwnerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Unix milliseconds."""
     version: str = ""
     """Of Carillon, which the process runs; empty: of before it was told."""
+    workers: int = 1
+    """Of the process."""
 
 
 def lock_identity(lock_file: Path) -> str:
@@ -200,6 +202,19 @@ def read_owners(log: Log, start: int, end: int) -> list[Record]:
     return list(stored_records(log, {(TOPIC, 0): start}, {(TOPIC, 0): end}, deadline=_READ_DEADLINE))
 
 
+def owners_now(log: Log, flow: str) -> dict[int, OwnerRecord]:
+    """Who owns each place of a flow, by the number of the process; whether it lives, a claim does not say."""
+    begin, end, prefix = log.begin_offset(TOPIC, 0), log.end_offset(TOPIC, 0), f"{flow}/".encode()
+    owners: dict[int, OwnerRecord] = {}
+    for record in read_owners(log, begin, end):
+        if record.value and record.key.startswith(prefix):
+            number, owner = int(record.key.removeprefix(prefix)), msgspec.json.decode(record.value, type=OwnerRecord)
+            owners[number] = owner
+            if number == 0:
+                owners = {place: each for place, each in owners.items() if place < owner.processes}
+    return owners
+
+
 def claim_place(
     log: ClaimableLog, flow: str, process: int, processes: int, owner: OwnerRecord, topics: Sequence[str]
 ) -> Claim:
@@ -273,8 +288,9 @@ class FencedLog:
         self._log.close()
 
 
-def owner_record(lock_file: Path, processes: int, now_ms: int) -> OwnerRecord:
+def owner_record(lock_file: Path, processes: int, workers: int, now_ms: int) -> OwnerRecord:
     """What this process says of itself."""
-    host, identity = socket.gethostname(), lock_identity(lock_file)
-    pid = os.getpid()
-    return OwnerRecord(host=host, lock=identity, pid=pid, processes=processes, at=now_ms, version=PROGRAM_VERSION)
+    return OwnerRecord(
+        host=socket.gethostname(), lock=lock_identity(lock_file), pid=os.getpid(), processes=processes, at=now_ms,
+        version=PROGRAM_VERSION, workers=workers,
+    )  # fmt: skip

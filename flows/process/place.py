@@ -32,13 +32,13 @@ def own_place(settings: Settings, flow: str, topics: Sequence[str]) -> Callable[
     :raises LogError: the log cannot be asked.
     :raises WildClockError: the machine's clock is years ahead.
     """
-    process, processes, _ = cluster_place()
+    process, processes, workers = cluster_place()
     lock = StateLock.acquire(
         settings.data_dir / "state" / "owners" / f"{flow}-{process}", f"{flow} (process {process})"
     )
     log = log_opener(settings)()
     refuse_wild_clock(log, clock_ms(), settings.log.rest_max)
-    owner = owner_record(lock.directory / FILE_NAME, processes, clock_ms())
+    owner = owner_record(lock.directory / FILE_NAME, processes, workers, clock_ms())
     claim = claim_place(log, flow, process, processes, owner, topics)
     fence = Fence(log, claim, on_lost=_end)
     fence.look()

@@ -92,6 +92,7 @@ def running_lanes(
     station: Station = "deliver",
     open_max: int = 100,
     lane_clock: Callable[[], int] = now_ms,
+    make: MakeStrategy | None = None,
     channels: Mapping[str, Provider] | Mapping[Place, Provider],
     **parts: Any,
 ) -> Iterator[tuple[Lanes, Dispatcher]]:
@@ -115,7 +116,7 @@ def running_lanes(
         now_ms=lane_clock,
         run_ms=now_ms(),
     )
-    lanes = Lanes(of_lanes, strategy_of(system, station), open_max=open_max)
+    lanes = Lanes(of_lanes, make or strategy_of(system, station), open_max=open_max)
     try:
         yield lanes, dispatcher
     finally:

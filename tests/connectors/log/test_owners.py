@@ -191,13 +191,13 @@ def test_a_claim_is_stored_as_documented(log: ClaimableLog, harness: Harness, fl
     stored = claim(log, harness.topic(log), flow, "k:1:2", process=1, processes=2)
     record = read_all(log, TOPIC, start=stored.epoch)[0]
     assert (record.key, record.headers) == (f"{flow}/1".encode(), (("schema", b"owner/1+json"),))
-    assert msgspec.json.decode(record.value).keys() == {"host", "lock", "pid", "processes", "at", "version"}
+    assert msgspec.json.decode(record.value).keys() == {"host", "lock", "pid", "processes", "at", "version", "workers"}
     assert msgspec.json.decode(record.value, type=OwnerRecord).pid == owner("").pid
 
 
 def test_a_claim_names_the_version_and_one_of_before_reads(tmp_path: Path) -> None:
     """Who runs what."""
     (tmp_path / "lock").touch()
-    assert owner_record(tmp_path / "lock", 1, 5).version == version("carillon")
+    assert owner_record(tmp_path / "lock", 1, 1, 5).version == version("carillon")
     before = b'{"host":"h","lock":"k","pid":1,"processes":1,"at":5}'
     assert msgspec.json.decode(before, type=OwnerRecord).version == ""
