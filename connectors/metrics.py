@@ -172,6 +172,10 @@ CLOCK_SET_SECONDS = Gauge(
     "carillon_clock_set_seconds",
     "By how much the machine's clock was set while the process ran, as long as that is not believed; else 0",
 )
+CLOCK_OFF_SECONDS = Gauge(
+    "carillon_clock_off_seconds",
+    "By how much the machine's clock was ahead of the brokers' when they had stored a record; below 0: behind",
+)
 DECISIONS_AHEAD_SECONDS = Gauge(
     "carillon_decisions_ahead_seconds",
     "By how much the time of decisions is ahead of the machine's clock, which was ahead and was set right; else 0",

@@ -16,10 +16,11 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Producer
 
 from connectors.log.interface import RECORD_MAX_BYTES, NewRecord
 from connectors.log.kafka.errors import named_errors, translated
+from connectors.metrics import CLOCK_OFF_SECONDS
 from state.model.errors import LogError, LogUnavailableError
 
 _POLL = timedelta(milliseconds=100)
@@ -110,6 +111,13 @@ class ConfirmingProducer:
             self._producer.poll(_POLL.total_seconds())
 
 
+def compare_clock(stored: tuple[int, int], now_s: float) -> None:
+    """Tell by how much this machine's clock differs from the broker's, by the kind and time of the record's stamp."""
+    kind, at_ms = stored
+    if kind == TIMESTAMP_LOG_APPEND_TIME:
+        CLOCK_OFF_SECONDS.set(round(now_s - at_ms / 1000, 1))
+
+
 def _is_fatal(cause: BaseException | None) -> bool:
     return isinstance(cause, KafkaException) and bool(cause.args[0].fatal())
 
@@ -131,6 +139,8 @@ class _Delivery:
         """Take one report; called by the serving thread."""
         if error is None:
             self.offsets[index] = message.offset()
+            if index == 0:
+                compare_clock(message.timestamp(), time.time())
         else:
             self._error = self._error or error
             self.fatal = self.fatal or error.fatal()

@@ -11,11 +11,14 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME
 from helpers.fence_child import FENCED, open_claimed, owner, under
 from helpers.log_harness import Harness, read_all, run_child, take, values
 from helpers.waiting import wait_for
+from prometheus_client import REGISTRY
 
 from connectors.log.interface import OWNERS, Claim, NewRecord, Record, TopicSpec
+from connectors.log.kafka.appending import compare_clock
 from connectors.log.kafka.log import KafkaLog
 from connectors.log.kafka.markers import Publications, lay_markers
 from connectors.log.owners import claim_place
@@ -53,6 +56,18 @@ def open_log(harness: Harness) -> KafkaLog:
     opened = harness.open()
     assert isinstance(opened, KafkaLog)
     return opened
+
+
+def test_by_how_much_a_machines_clock_differs_from_the_brokers_is_told(harness: Harness, log: KafkaLog) -> None:
+    """Of several hosts theirs is the one to go by: what a gateway accepts that is behind would be too old at once."""
+    topic = harness.topic(log)
+    for said in ((TIMESTAMP_LOG_APPEND_TIME, 7_200_000), (TIMESTAMP_CREATE_TIME, 9)):
+        compare_clock(said, 3_600.0)
+        assert REGISTRY.get_sample_value("carillon_clock_off_seconds") == -3_600
+    log.append([NewRecord(topic, 0, b"k", b"v")])
+    off = REGISTRY.get_sample_value("carillon_clock_off_seconds")
+    assert off is not None
+    assert abs(off) < 60
 
 
 class Story:
