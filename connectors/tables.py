@@ -3,11 +3,12 @@
 | form | holds |
 |---|---|
 | `ndjson` | one JSON object a line; where one column is asked for, also its value alone |
-| `csv` | UTF-8 with a header line that names the columns; semicolons or tabs, as many spreadsheets write, do as well |
+| `csv` | UTF-8 with a header line that names the columns; semicolons or tabs, as many spreadsheets write, do as well. |
 | `parquet` | columns of texts or numbers |
 
 Columns that are not asked for are passed over, and so are empty lines. Nothing is judged: a value is what the file
-holds, None where it holds none, and `UNREADABLE` in every column of a row that cannot be read.
+holds, None where it holds none, and `UNREADABLE` in every column of a row that cannot be read. In CSV that is also a
+row of more values than the header line has: mostly one of them has a comma and no quotes.
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ def _csv(file: IO[bytes], wanted: _Wanted) -> Iterator[TableRows]:
             raise TableError(f"{'has' if header else 'is empty: it has'} no header line with a column `{missing[0]}`")
         places = [header.index(name) if name in header else None for name in wanted.columns]
         while chunk := _some(source, wanted.most, lambda piece: sum(size for _, _, size in piece)):
-            rows = [row for _, row, _ in chunk]
+            rows = [None if row is None or any(row[len(header) :]) else row for _, row, _ in chunk]
             yield TableRows([number for number, _, _ in chunk], [_picked(rows, place) for place in places])
     finally:
         text.detach()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 import orjson
@@ -23,7 +23,7 @@ import xxhash
 
 from connectors.gateway.distinct import DistinctCount
 from connectors.log.interface import Log
-from connectors.tables import CHUNK_ROWS, Form, TableError, TableRows, read_rows
+from connectors.tables import CHUNK_ROWS, UNREADABLE, Form, TableError, TableRows, read_rows
 from flows.commands.import_rows import Refused, RowKind, import_records, judged, plain
 from flows.commands.output import Output
 from flows.commands.pace import SequencePace
@@ -246,5 +246,15 @@ def _refusal(source: _Source, rows: int, bad: int, first: Sequence[Refused]) -> 
 
 def _write_refused(file: BinaryIO, refused: Refused) -> None:
     error = {"path": refused.error.path, "problem": refused.error.problem, "remedy": refused.error.remedy}
-    line = {"number": refused.number, **error, "row": refused.values}
+    row = {name: _shown(value) for name, value in refused.values.items()}
+    line = {"number": refused.number, **error, "row": row}
     file.write(orjson.dumps(line, default=repr, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def _shown(value: Any) -> Any:
+    """What a value can be shown as: bytes of a CSV that are no UTF-8 by their codes."""
+    if value is UNREADABLE:
+        return None
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return value

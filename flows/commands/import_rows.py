@@ -103,8 +103,17 @@ def judged(kind: RowKind, rows: TableRows) -> tuple[list[list[Any]], list[Refuse
 def _error(kind: RowKind, values: Sequence[Any]) -> FieldError | None:
     if values[0] is UNREADABLE:
         return _UNREADABLE_ROW
-    errors = document_errors(dict(zip(kind.columns, values, strict=True)), kind.document)
+    row = dict(zip(kind.columns, values, strict=True))
+    for name, value in row.items():
+        if isinstance(value, str) and not value.isascii() and _is_foreign(value):
+            return FieldError(name, "is not in UTF-8", "save the file in UTF-8")
+    errors = document_errors(row, kind.document)
     return errors[0] if errors else None
+
+
+def _is_foreign(text: str) -> bool:
+    """Whether it has bytes of another encoding, which a CSV's reader leaves as halves of surrogate pairs."""
+    return any("\udc80" <= sign <= "\udcff" for sign in text)
 
 
 def _is_fine(kind: RowKind, name: str, values: Sequence[Any]) -> bool:

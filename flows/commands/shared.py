@@ -72,7 +72,9 @@ def existing_log(settings: Settings) -> Iterator[Log]:
     from flows.process.opening import open_configured_log
 
     if settings.profile == "embedded" and not (settings.data_dir / "log").exists():
-        raise ConfigurationError(f"{settings.data_dir} holds no system; name its directory with --data")
+        raise ConfigurationError(
+            f"{settings.data_dir} holds no system; name its directory with --data, or begin one: carillon topics create"
+        )
     log = open_configured_log(settings)
     try:
         yield log

@@ -96,11 +96,11 @@ def test_a_row_that_cannot_be_read_keeps_its_number_and_harms_no_other() -> None
     ]  # fmt: skip
     long = b'{"a":"' + b"x" * 100_000 + b'"}\n{"a":"1"}'
     assert _read(long, "ndjson")[-1] == (2, ["1", None, None])
-    csv = b'\xef\xbb\xbfa,c,b\n1,,2\n\n3\n"' + b"x" * 200_000 + b'",4\n"5\n5",6,7,8\n\xff,,1'
+    csv = b'\xef\xbb\xbfa,c,b\n1,,2\n\n3\n"' + b"x" * 200_000 + b'",4\n"5\n5",6,7,8\n"5\n5",6,7,\n\xff,,1'
     read = _read(csv, "csv")
     assert read[:2] == [(2, ["1", "2", ""]), (4, ["3", None, None])]
     assert (5, bad) in read
-    assert read[-2:] == [(7, ["5\n5", "7", "6"]), (8, ["\udcff", "1", ""])]
+    assert read[-3:] == [(7, bad), (9, ["5\n5", "7", "6"]), (10, ["\udcff", "1", ""])]
 
 
 def test_the_only_column_may_stand_alone() -> None:
