@@ -14,7 +14,7 @@ help:
 	@echo "make drill    incidents     make crash  kill -9     make brokers  Kafka's outages"
 	@echo "make bench    the figures   make lock   requirements.lock from pyproject.toml"
 	@echo "make audit    what is known against the locked packages"
-	@echo "make sdk      types and calls of the clients in infra/sdk, from the OpenAPI document"
+	@echo "make sdk      declarations of the clients in infra/sdk, from the OpenAPI document"
 
 install:
 	@PYTHON="$(PYTHON)" infra/venv.sh
@@ -41,6 +41,7 @@ check-lint: install
 
 check-types: install
 	$(PY) -m mypy
+	$(PY) -m mypy infra/sdk/python/carillon_client/__init__.py
 
 check-layers: install
 	.venv/bin/lint-imports --no-logo

@@ -1,4 +1,4 @@
-"""Writes the types and calls of both SDKs from the OpenAPI document, as the gateway serves it: `make sdk`.
+"""Writes the types and declarations of both SDKs from the OpenAPI document, as the gateway serves it: `make sdk`.
 
 Taken are the calls of producers, of the host application and of users, but for the stream of an inbox. Which push
 platforms there are depends on a system's providers, so `platform` is a text here.
@@ -19,8 +19,9 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+import httpx
+
 from connectors.gateway.app import build_app
-from connectors.gateway.http import Message
 from connectors.gateway.inbox_calls import ReadableInbox
 from connectors.gateway.options import GatewayOptions, UserTokens
 from connectors.inbox.rocksdb import RocksInboxReader
@@ -32,7 +33,7 @@ from state.model.registry import load_registry
 
 SDK = Path(__file__).resolve().parent
 TYPES = SDK / "python/carillon_client/types.py"
-CLIENTS = SDK / "python/carillon_client/clients.py"
+STUB = SDK / "python/carillon_client/__init__.pyi"
 MODULE = SDK / "javascript/carillon.js"
 DECLARATIONS = SDK / "javascript/carillon.d.ts"
 _WIDTH = 120
@@ -141,7 +142,6 @@ class Operation:
     is_body_needed: bool
     query: Mapping[str, Schema]
     answer: Schema | None
-    is_by_hand: bool
 
     @property
     def name_in_javascript(self) -> str:
@@ -162,29 +162,15 @@ async def _document(directory: Path) -> dict[str, Any]:
     readable = ReadableInbox(inbox, render_row)
     options = GatewayOptions(directory, keys=(), users=UserTokens("nobody is let in, and nothing is served"))
     app = build_app(options, log=log, rules=Rules(load_registry()), clock=lambda: 0, inbox=readable)
-    sent: list[Message] = []
-    path = "/openapi.json"
-    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": []}
     try:
         await app.start()
-        await app(scope, _no_body, _into(sent))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
+            found: dict[str, Any] = (await client.get("/openapi.json")).raise_for_status().json()
+            return found
     finally:
         await app.close()
         inbox.close()
         log.close()
-    found: dict[str, Any] = json.loads(sent[-1]["body"])
-    return found
-
-
-async def _no_body() -> Message:
-    return {"type": "http.request"}
-
-
-def _into(sent: list[Message]) -> Any:
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    return send
 
 
 def operations(described: Mapping[str, Any]) -> list[Operation]:
@@ -218,7 +204,6 @@ def _operation(path: str, method: str, described: Mapping[str, Any]) -> Operatio
         is_body_needed=wanted.get("required", False),
         query={one["name"]: one["schema"] for one in parameters if one["in"] == "query"},
         answer=answer,
-        is_by_hand=name in _BY_HAND,
     )
 
 
@@ -255,49 +240,51 @@ def python_types(schemas: Mapping[str, Schema]) -> str:
             kind = _PYTHON.of(part)
             lines += [f"    {member}: {kind if sure else f'NotRequired[{kind}]'}"]
             lines += _docstring(part.get("description", ""), 4)
-    return _formatted(lines)
+    return _formatted(lines, TYPES)
 
 
-def python_clients(calls: Sequence[Operation]) -> str:
-    """A module of the two clients."""
-    lines = [f'"""The calls of the HTTP API. {_WRITTEN}"""', "from __future__ import annotations", ""]
-    lines += ["from collections.abc import Iterable"]
-    lines += ["from contextlib import AbstractAsyncContextManager, AbstractContextManager", ""]
-    lines += ["from . import types", "from .core import Awaiting, Waiting"]
-    lines += [
-        'class Client(Waiting, AbstractContextManager["Client"]):',
-        '    """For programs that wait. Threads may share one."""',
-    ]
-    lines += [line for call in calls for line in _python_call(call, "", "")]
-    lines += [
-        'class AsyncClient(Awaiting, AbstractAsyncContextManager["AsyncClient"]):',
-        '    """For asyncio. Tasks may share one."""',
-    ]
-    lines += [line for call in calls for line in _python_call(call, "async ", "await ")]
-    return _formatted(lines)
+def python_stub(calls: Sequence[Operation]) -> str:
+    """The declarations of the package."""
+    client = "\n".join([_PYTHON_CLIENT, *(line for call in calls for line in _python_call(call))])
+    awaited = re.sub("def (?!__init)", "async def ", client).replace("def __e", "def __ae")
+    awaited = awaited.replace("Client", "AsyncClient").replace("Context", "AsyncContext").replace(_WAITS, _AWAITS)
+    return _formatted([f'"""The calls of the HTTP API. {_WRITTEN}"""', _PYTHON_CLASSES, client, awaited], STUB)
 
 
-def _python_call(call: Operation, kind: str, wait: str) -> list[str]:
-    taken, given = ["self", *(f"{part}: str" for part in call.parts)], list(call.parts)
+_PYTHON_CLASSES = """\
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+
+from . import types
+BODY_BYTES_MAX: int
+class CarillonError(Exception):
+    '''The gateway refused, or gave no answer while the budget lasted: then `problem["status"]` is 0.'''
+    problem: types.Problem
+    def __init__(self, problem: types.Problem) -> None: ...
+def keyed(event: types.NewEvent) -> types.NewEvent:
+    '''The event with an idempotency key: kept so and sent again within an hour, it is the same event.'''"""
+_WAITS, _AWAITS = "For programs that wait. Threads", "For asyncio, with 20 calls at a time. Tasks"
+_PYTHON_CLIENT = f"""\
+class Client(AbstractContextManager["Client"]):
+    '''{_WAITS} may share one.'''
+
+    def __init__(self, url: str, key: str, *, budget_s: float = 30, timeout_s: float = 10) -> None:
+        '''`url` ends with /v1; `key` is a service's, or a user's token. `budget_s`: how long a call is repeated without
+        progress; `timeout_s`: how long an answer may take.
+        '''
+    def __exit__(self, *_: object) -> None: ..."""
+
+
+def _python_call(call: Operation) -> list[str]:
+    taken = ["self", *(f"{part}: str" for part in call.parts)]
     if call.body is not None:
         name, body = call.body
         optional = "" if call.is_body_needed else " | None = None"
         taken.append(f"{name}: {_CLIENTS.of(body).replace('list[', 'Iterable[')}{optional}")
-        given.append(name)
     query = [f"{name}: {_CLIENTS.of(schema)} | None = None" for name, schema in call.query.items()]
     taken += ["*", *query] if query else []
     answer = "None" if call.answer is None else _CLIENTS.of(call.answer)
-    steps = f"self._{call.name}({', '.join(given)})"
-    if not call.is_by_hand:
-        names = "".join(f", {part}" for part in call.parts)
-        named = "".join(f", {name}={name}" for name in call.query)
-        body_given = f", body={call.body[0]}" if call.body else ""
-        steps = f'self._ask("{call.method}", "{re.sub("{.*?}", "{}", call.path)}"{names}{body_given}{named})'
-    returned = "" if call.answer is None else "return "
-    return [
-        f"    {kind}def {call.name}({', '.join(taken)}) -> {answer}:", *_docstring(call.text, 8),
-        f"        {returned}{wait}self.run({steps})",
-    ]  # fmt: skip
+    return [f"    def {call.name}({', '.join(taken)}) -> {answer}:", *_docstring(call.text, 8)]
 
 
 def _docstring(text: str, indent: int) -> list[str]:
@@ -308,9 +295,9 @@ def _docstring(text: str, indent: int) -> list[str]:
     return [" " * indent + line for line in (f'"""{first}', *others, '"""')]
 
 
-def _formatted(lines: Sequence[str]) -> str:
+def _formatted(lines: Sequence[str], file: Path) -> str:
     """As the formatter has it."""
-    command = [sys.executable, "-m", "ruff", "format", "--quiet", "-"]
+    command = [sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename", str(file), "-"]
     return subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=True, cwd=SDK).stdout
 
 
@@ -384,7 +371,7 @@ def files() -> dict[Path, str]:
     schemas = needed(described, calls)
     return {
         TYPES: python_types(schemas),
-        CLIENTS: python_clients(calls),
+        STUB: python_stub(calls),
         DECLARATIONS: typescript(schemas, calls),
     }
 

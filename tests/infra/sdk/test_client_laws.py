@@ -8,23 +8,27 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 from uuid import uuid4
 
 import pytest
-from carillon_client import AsyncClient, CarillonError, Client, keyed
-from carillon_client.core import BODY_BYTES_MAX
+from carillon_client import BODY_BYTES_MAX, AsyncClient, CarillonError, Client, keyed
 from carillon_client.types import NewEvent
 from helpers.callers import ANNE, ROWS
 from helpers.front import BUSY_S, Front
 from helpers.gateway import Gateway, token
 
+from infra.sdk.generate import document, operations
 from infra.services import free_port, require
 
 DRIVER = Path(__file__).with_name("driver.mjs")
 Make = Callable[..., Any]
+SMALLEST: dict[str, list[Any]] = {"send_batch": [{}], "put_follows": [{}], "put_segment": ["ada"]}
+"""Bodies of calls that take more than one thing."""
 
 
 class Awaited:
@@ -93,6 +97,20 @@ def like(**changes: Any) -> NewEvent:
 
 def logged(gateway: Gateway, event: NewEvent) -> list[Any]:
     return [value for value in gateway.values("events.p1") if value["object"] == event["object"]]
+
+
+def test_every_call_asks_what_the_document_says(make: Make, before: Front) -> None:
+    client, values = make(), {"integer": 7, "boolean": True, "string": "a/b"}
+    for call in operations(document()):
+        body: list[Any] = [SMALLEST.get(call.name, {})] if call.body else []
+        query = {name: values[schema["type"]] for name, schema in call.query.items()}
+        with suppress(CarillonError):
+            getattr(client, call.name)(*("a/b" for _ in call.parts), *body, **query)
+        asked = before.passed[-1]
+        path, _, searched = asked.path.partition("?")
+        assert f"{asked.method} {path}" == f"{call.method} /v1/{re.sub('{.*?}', 'a%2Fb', call.path)}"
+        assert dict(parse_qsl(searched)) == {name: json.dumps(value).strip('"') for name, value in query.items()}
+        assert bool(asked.body) == bool(body)
 
 
 def test_two_calls_are_two_events_and_a_kept_one_is_one(make: Make, gateway: Gateway) -> None:

@@ -56,5 +56,6 @@ def test_it_needs_nothing_that_browsers_lack() -> None:
     assert not re.search(r"^import|\brequire\(|\bprocess\b|\bBuffer\b|node:", MODULE, re.MULTILINE)
 
 
-def test_it_is_short() -> None:
+def test_all_code_is_in_one_short_file() -> None:
+    assert [path.name for path in PACKAGE.rglob("*.*js")] == ["carillon.js"]
     assert len(MODULE.splitlines()) < 200
