@@ -246,7 +246,8 @@ def start_kafka(
         make_disk(node, home / "data")
         properties = home / "server.properties"
         properties.write_text(_properties(node, ports, home, settings or {}))
-        classpath = ["-cp", f"{jars}/*"]
+        # What a broker unpacks and leaves when it is killed goes with its folder.
+        classpath = [f"-Djava.io.tmpdir={home}", "-cp", f"{jars}/*"]
         short = [java, *_ONE_OF_MANY, *classpath]
         tool = [*short, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
         done = subprocess.run(tool, capture_output=True, text=True, check=False)
