@@ -25,10 +25,11 @@ run: install
 example: install
 	@PYTHONPATH=infra/sdk/python exec .venv/bin/python -m infra.examples.photos --data "$(DATA)-example"
 
-# In two processes, each file in one of them: most tests wait. Files that need the machine come one after the other. The
-# flows run at nice 19 (DECISIONS, P0 shares nothing), so tests give way a little too, or a busy one would starve them.
+# In three processes, each file in one of them: most tests wait, and two leave a third of two cores idle. Files that need
+# the machine come one after the other. The flows run at nice 19 (DECISIONS, P0 shares nothing), so tests give way a
+# little too, or a busy one would starve them.
 test: install
-	@nice -n 15 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@nice -n 15 $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # `make -k check` goes on after the first that fails.
 check: check-format check-lint check-types check-layers check-tidy

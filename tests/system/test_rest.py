@@ -10,12 +10,20 @@ from helpers.up import running
 AT_REST_AFTER_S = 18
 """From 15 s without a record on, ticks come once a second."""
 LOOKED_FOR_S = 5
+LOOKS = 6
+"""A busy machine comes to rest later; who polls never does."""
 
 
 def wakes(pid: int) -> int:
     """How often a thread of the process has gone to sleep."""
     lines = [line for status in Path(f"/proc/{pid}/task").glob("*/status") for line in status.read_text().splitlines()]
     return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches:"))
+
+
+def wakes_a_second(pids: list[int]) -> float:
+    before = sum(map(wakes, pids))
+    time.sleep(LOOKED_FOR_S)
+    return (sum(map(wakes, pids)) - before) / LOOKED_FOR_S
 
 
 def memory_mb(pid: int) -> int:
@@ -29,9 +37,6 @@ def test_at_rest_the_system_sleeps_and_is_small(tmp_path: Path) -> None:
     with running(tmp_path / "data") as up:
         pids = [*up.pids().values(), up.process.pid]
         time.sleep(AT_REST_AFTER_S)
-        before = sum(map(wakes, pids))
-        time.sleep(LOOKED_FOR_S)
-        a_second = (sum(map(wakes, pids)) - before) / LOOKED_FOR_S
-        assert a_second < 190, "somebody polls"
+        assert any(wakes_a_second(pids) < 190 for _ in range(LOOKS)), "somebody polls"
         assert sum(map(memory_mb, pids)) < 550
         assert up.stop() == 0
