@@ -10,20 +10,9 @@ import re
 from connectors.providers.email.returned import foreign
 from connectors.providers.email.returned.addresses import address_in
 from connectors.providers.email.returned.seen import Seen, from_server, null_path
+from connectors.providers.email.returned.texts import BOUNCE_SUBJECT, REPLY_SUBJECT
 from connectors.providers.email.returned.values import Recipient, Returned
 
-BOUNCE_SUBJECT = re.compile(
-    r"undeliver|returned (?:mail|to sender|e-?mail)|(?:delivery|mail|message|"
-    r"e-?mail)\b.{0,20}(?:status|fail|report|notif|problem|error|returned|delayed|subsystem|"
-    r"could ?n[o']t)|fail\w* (?:notice|delivery|mail|to deliver|message)|non-?deliver|nondeliver"
-    r"|unzustellbar|nicht zugestellt|zustell|unable to deliver|not (?:be )?delivered|user unknown|"
-    r"bounced?\b|[ée]chec|non remis|impossible de remettre|no se (?:puede|ha podido)|no entregad|"
-    r"mancat[ao] (?:consegna|recapito)|n[aã]o (?:entregue|foi)|onbestelbaar|rejected|"
-    r"warning.{0,40}(?:mail|message)"
-    r"|配信|送信できません|未配達|退信|系统退信|niet bezorgd|ikke leveres|недоставлен|не доставлен|delayed mail|"
-    r"mail delayed|can(?:no|')t (?:be )?(?:deliver|sen[dt])",
-    re.IGNORECASE,
-)
 _THANKS = (
     r"thanks? (?:you )?for (?:your (?:e-?mail|message|inquiry|request)|contacting)",
     r"we(?:'ve| have)? received your (?:e-?mail|message|inquiry|request)",
@@ -45,7 +34,6 @@ _AUTO_SUBJECT = re.compile(
     r"(?:balasan|jawaban) otomatis|" + "|".join((*foreign.ABSENT, *_THANKS)) + ")",
     re.IGNORECASE,
 )
-REPLY_SUBJECT = re.compile(r"\s*(?:re|aw|sv|antw|odp|vs|fwd?|wg|tr|rv)\s*:", re.IGNORECASE)
 _CHALLENGE = re.compile(
     r"confirm (?:your|that you|you are)|verify (?:your|that you|yourself|you are)|"
     r"challenge.{0,20}response|spam ?arrest|please (?:confirm|verify)|sender (?:verification|"

@@ -328,6 +328,7 @@ _DETAIL = {
 """Subject and detail of RFC 3463 to what they name; of 5.7.x everything is policy."""
 _UNCLEAR = (None, "policy", "system", "expired", "network")
 """Words that are said of anything; the status tells more."""
+_LATER = re.compile(r"try (?:again )?later|temporar(?:y|ily)|at (?:the|this) moment|in transit", re.IGNORECASE)
 _STATUS = re.compile(r"(?<![\d.])([45]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
 _CODE = re.compile(r"(?<![\d.])([45]\d\d)(?=[\s\-#])")
 
@@ -358,7 +359,8 @@ def find_cause(status: str | None, diagnostic: str, around: str = "") -> Cause:
     if words in _UNCLEAR and detail not in _DETAIL:
         words = _words(around) or words
     name = _judged(words, detail or "", code)
-    return Cause(name in HARD and not _passing(name, said or status, code), name)
+    passing = _passing(name, said or status, code) or _LATER.search(diagnostic[:TEXT_MAX]) is not None
+    return Cause(name in HARD and not passing, name)
 
 
 def _judged(words: str | None, detail: str, code: str | None) -> str:

@@ -22,6 +22,8 @@ from connectors.providers.email.returned.values import Recipient, Returned
 _NO_COMPLAINTS = ("not-spam", "auth-failure")
 """Feedback of RFC 6430, and of RFC 6591: a server could not verify a signature, of which no reader knows."""
 _REPORT_MAX = 10_000
+_ARRIVED = ("delivered", "relayed", "expanded")
+"""Of an address that others stand behind, one of whom a mail reached."""
 _SENT_TO = ("to", "delivered-to", "x-original-to", "envelope-to", "apparently-to")
 
 
@@ -103,11 +105,14 @@ def _reported(seen: Seen) -> Returned | None:
     failed = [each for each in reported if each.action in ("failed", "delayed")][:RECIPIENTS_MAX]
     if not failed:
         return Returned("none", "rfc3464")
+    alive = {each.address.lower() for each in reported if each.action in _ARRIVED}
     recipients: dict[str, Recipient] = {}
     apart = {} if len(failed) == 1 else {each.address.lower(): each.words for each in named_apart(seen.notice)}
     for each in failed:
         around = seen.notice if len(failed) == 1 else apart.get(each.address.lower(), "")[: room(len(failed))]
-        known = recipients.get(each.address.lower())
+        name = each.address.lower()
+        known = recipients.get(name)
         if known is None or (known.action, each.action) == ("delayed", "failed"):  # what failed in the end counts
-            recipients[each.address.lower()] = reported_recipient(each, around, room(len(failed)))
+            found = reported_recipient(each, around, room(len(failed)), seen.senders)
+            recipients[name] = replace(found, kind="soft") if name in alive else found
     return Returned(worst(recipients.values()), "rfc3464", tuple(recipients.values()))

@@ -53,7 +53,10 @@ class Mail:
 
 def read_mail(raw: bytes) -> Mail:
     """Any bytes as a mail."""
-    head, body = _split(raw[:BYTES_MAX].lstrip())  # some that keep mails put an empty line before them
+    read = raw[:BYTES_MAX]
+    if b"\n" not in read:
+        read = read.replace(b"\r", b"\n")
+    head, body = _split(read.lstrip())  # some that keep mails put an empty line before them
     fields = read_fields(_decoded(head, ""))
     parts: list[Leaf] = []
     _collect(fields, body, parts, 0)
@@ -149,6 +152,7 @@ def _transferred(body: bytes, encoding: str) -> bytes:
 
 def _decoded(raw: bytes, charset: str) -> str:
     """As it says, but UTF-8 where it can be that; what is neither has every byte as a character. One apostrophe."""
+    charset = "utf-7" if charset == "unicode-1-1-utf-7" else charset  # RFC 1642
     told = charset if _CHARSET.fullmatch(charset) else ""
     names = (told, "utf-8") if told.startswith(("iso-2022", "utf-7", "utf-16")) else ("utf-8", told)
     for name in filter(None, names):

@@ -6,11 +6,17 @@ import re
 from collections.abc import Iterable
 
 from connectors.providers.email.returned.addresses import address_in, addresses_in
-from connectors.providers.email.returned.automatic import BOUNCE_SUBJECT, REPLY_SUBJECT
+from connectors.providers.email.returned.blame import SENDER, about_sender
 from connectors.providers.email.returned.cause import Cause, code_in, find_cause, status_in
 from connectors.providers.email.returned.reports import Reported
 from connectors.providers.email.returned.seen import Seen, from_list, from_server, null_path
-from connectors.providers.email.returned.texts import Named, lists_anybody, named_in
+from connectors.providers.email.returned.texts import (
+    BOUNCE_SUBJECT,
+    REPLY_SUBJECT,
+    Named,
+    lists_anybody,
+    named_in,
+)
 from connectors.providers.email.returned.values import Recipient, Returned
 
 _DIAGNOSTIC_MAX = 500
@@ -36,7 +42,7 @@ _GIVEN_UP = re.compile(
 )
 _ARRIVED = re.compile(
     r"\bsuccess(?:ful|fully)?\b.{0,60}(?:deliver|relay)|(?:deliver|relay)\w*.{0,60}\bsuccess|has been delivered|"
-    r"\A(?:relayed|delivered|expanded|(?:not )?read):|delivery to .{0,60} is complete",
+    r"\A(?:relayed|delivered|expanded|(?:not )?read):|delivery to .{0,60} is complete|(?:been|was) forwarded to",
     re.IGNORECASE,
 )
 _FAILED = re.compile(
@@ -51,6 +57,7 @@ _ANSWER = re.compile(r"(?:[:;>]|said|<<<)\s{1,3}[45]\d\d[ \-#]")
 """How servers quote another's answer; people write its number anywhere in what they tell."""
 _SUBJECT = re.compile(r"(?im)^[ \t>]{0,20}(?:subject|betreff|objet|asunto|oggetto|assunto|onderwerp)[ \t]{0,5}:.*$")
 """Of the mail that is returned: words of the sender's own."""
+_TAG = re.compile(r"\+[^@]*@")
 _VAGUE = ("other", "policy", "system", "network", "expired")
 
 
@@ -67,16 +74,14 @@ def told(seen: Seen) -> Returned | None:
         apart = {each.address: each for each in named_in(seen.notice, ours)}
         named = [apart.get(each.address, each) for each in named]
     late = _late(f"{seen.field('subject')}\n{seen.notice}", seen.notice)
-    recipients = tuple(
-        _from_words(each._replace(words=each.words[: room(len(named))]), late, seen.notice) for each in named
-    )
+    recipients = tuple(_from_words(each._replace(words=each.words[: room(len(named))]), late, seen) for each in named)
     if (
         not recipients
         and not _says_it_failed(seen)
         and _cause(None, _replies(seen.notice), seen.notice).name == "other"
     ):
         return None
-    kind = worst(recipients) if recipients else _anonymous(seen.notice, late)
+    kind = worst(recipients) if recipients else _anonymous(seen, late)
     return Returned(kind, "fields" if marked else "text", recipients)
 
 
@@ -118,16 +123,16 @@ def _named(seen: Seen, ours: frozenset[str]) -> list[Named]:
     told = named_in(seen.notice, ours) or [
         each._replace(words=f"{subject}\n{seen.notice}") for each in named_in(subject, ours)
     ]
-    return (
-        told
-        or fallen_back
-        or named_in(seen.notice, frozenset((seen.sender, (address_in(seen.field("to")) or "").lower())))
-    )
+    strange = [each for each in told if each.address.rpartition("@")[2] not in seen.senders]
+    to = (address_in(seen.field("to")) or "").lower()
+    return strange or told or fallen_back or named_in(seen.notice, frozenset((seen.sender, to, _TAG.sub("@", to))))
 
 
-def _anonymous(notice: str, late: bool) -> str:
-    """A mail that names nobody blames somebody only where it quotes a server."""
-    quoted = code_in(notice) or status_in(notice)
+def _anonymous(seen: Seen, late: bool) -> str:
+    """A mail that names nobody blames somebody only where it quotes a server, or is one's that says no more."""
+    notice = seen.notice
+    said = null_path(seen) and _says_it_failed(seen) and not addresses_in(notice)
+    quoted = said or code_in(notice) or status_in(notice)
     return "hard" if quoted and not late and _cause(None, _replies(notice), notice).hard else "soft"
 
 
@@ -141,14 +146,14 @@ def _ours(seen: Seen, marked: list[str]) -> frozenset[str]:
         seen.sent.get("return-path", ""),
         seen.sent.get("sender", ""),
     )
-    return frozenset(address.lower() for field in fields for address in addresses_in(field)) - frozenset(
-        map(str.lower, marked)
-    )
+    found = {address.lower() for field in fields for address in addresses_in(field)}
+    found |= {_TAG.sub("@", address) for address in found}
+    return frozenset(found) - frozenset(map(str.lower, marked))
 
 
-def _from_words(named: Named, late: bool, notice: str) -> Recipient:
+def _from_words(named: Named, late: bool, seen: Seen) -> Recipient:
     replies = _replies(named.words)
-    cause = _cause(None, replies, named.words, notice)
+    cause = _of_sender(_cause(None, replies, named.words, seen.notice), replies, named.address, seen.senders)
     status = status_in(replies) or status_in(named.words)
     hard = cause.hard and not late
     code = code_in(replies)
@@ -168,9 +173,13 @@ def room(recipients: int) -> int:
     return max(200, _ROOM // recipients)
 
 
-def reported_recipient(reported: Reported, around: str, room: int) -> Recipient:
+def reported_recipient(reported: Reported, around: str, room: int, senders: frozenset[str]) -> Recipient:
     """A recipient of a report, with the notice around it where that is about nobody else."""
     cause = _cause(reported.status, reported.diagnostic[:room], _replies(around), around)
+    cause = _of_sender(cause, reported.diagnostic[:room], reported.address, senders)
+    if cause.hard and not reported.diagnostic:  # the status alone said so
+        told = _cause(None, _replies(around), around)
+        cause = cause if told.hard or told.name in _VAGUE else told
     hard = cause.hard and reported.action == "failed"
     said = status_in(reported.diagnostic)
     status = reported.status if reported.status and not reported.status.endswith(".0.0") else said or reported.status
@@ -182,6 +191,10 @@ def reported_recipient(reported: Reported, around: str, room: int) -> Recipient:
         cause.name,
         reported.diagnostic[:_DIAGNOSTIC_MAX],
     )
+
+
+def _of_sender(cause: Cause, refusal: str, recipient: str, senders: frozenset[str]) -> Cause:
+    return Cause(False, SENDER) if cause.hard and about_sender(refusal, recipient, senders) else cause
 
 
 def worst(recipients: Iterable[Recipient]) -> str:

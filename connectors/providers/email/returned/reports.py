@@ -56,7 +56,8 @@ def feedback_report(text: str) -> tuple[str, list[str]]:
     kind, who = "", []
     for block in _blocks(text):
         fields = read_fields(block)
-        kind = kind or fields.get("feedback-type", "").split(";")[0].strip().lower()
+        told = fields.get("feedback-type", "") or ("auth-failure" if "auth-failure" in fields else "")  # RFC 6591
+        kind = kind or told.split(";")[0].strip().lower()
         for name in (
             "original-rcpt-to",
             "removal-recipient",

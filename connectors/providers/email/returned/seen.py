@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from connectors.providers.email.returned.addresses import address_in
+from connectors.providers.email.returned.addresses import address_in, addresses_in
 from connectors.providers.email.returned.mime import Mail, MailFields, read_fields
 from connectors.providers.email.returned.reports import looks_like_report
-from connectors.providers.email.returned.texts import DESKS, SERVERS, before_returned, plain_text
+from connectors.providers.email.returned.texts import (
+    BOUNCE_SUBJECT,
+    DESKS,
+    REPLY_SUBJECT,
+    SERVERS,
+    before_returned,
+    plain_text,
+)
 
 _STATUS_TYPES = (
     "message/delivery-status",
@@ -48,6 +55,12 @@ class Seen:
         return self.mail.fields.get(name, "")
 
     @property
+    def senders(self) -> frozenset[str]:
+        """The domains of whom the mail was from, to whom this comes back; in lower case."""
+        fields = (self.field("to"), self.sent.get("from", ""), self.sent.get("return-path", ""))
+        return frozenset(each.rpartition("@")[2] for field in fields for each in addresses_in(field))
+
+    @property
     def sender(self) -> str:
         return address_in(self.field("from")) or self.field("from").strip().lower()
 
@@ -76,9 +89,19 @@ def _statuses(mail: Mail) -> list[str]:
     """The parts that are meant for it, and where these name nobody, one that looks like it."""
     meant = [part.text for part in mail.parts if part.content_type in _STATUS_TYPES]
     named = any(looks_like_report(text) or "recipient:" in text.lower() for text in meant)
-    if named or (from_list(mail) and not _of_server(mail.fields.get("from", ""))):
+    if named or (not _of_server(mail.fields.get("from", "")) and (from_list(mail) or _from_somebody(mail))):
         return meant
     return meant + [part.text for part in mail.parts if looks_like_report(part.text)][:1]
+
+
+def _from_somebody(mail: Mail) -> bool:
+    """Whether it has an envelope sender and no bounce's subject, or answers one: people show each other reports."""
+    subject = mail.fields.get("subject", "")
+    if "report" in mail.content_type:
+        return False
+    return REPLY_SUBJECT.match(subject) is not None or (
+        mail.fields.get("return-path", "<>").strip() != "<>" and BOUNCE_SUBJECT.search(subject) is None
+    )
 
 
 def fields_of(returned: str) -> MailFields:

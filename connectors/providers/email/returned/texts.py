@@ -236,3 +236,16 @@ SERVERS = DESKS | frozenset(
     }
 )
 """Local parts of those who report, in lower case."""
+BOUNCE_SUBJECT = re.compile(
+    r"undeliver|returned (?:mail|to sender|e-?mail)|(?:delivery|mail|message|"
+    r"e-?mail)\b.{0,20}(?:status|fail|report|notif|problem|error|returned|delayed|subsystem|"
+    r"could ?n[o']t)|fail\w* (?:notice|delivery|mail|to deliver|message)|non-?deliver|nondeliver"
+    r"|unzustellbar|nicht zugestellt|zustell|unable to deliver|not (?:be )?delivered|user unknown|"
+    r"bounced?\b|[ée]chec|non remis|impossible de remettre|no se (?:puede|ha podido)|no entregad|"
+    r"mancat[ao] (?:consegna|recapito)|n[aã]o (?:entregue|foi)|onbestelbaar|rejected|"
+    r"warning.{0,40}(?:mail|message)"
+    r"|配信|送信できません|未配達|退信|系统退信|niet bezorgd|ikke leveres|недоставлен|не доставлен|delayed mail|"
+    r"mail delayed|can(?:no|')t (?:be )?(?:deliver|sen[dt])",
+    re.IGNORECASE,
+)
+REPLY_SUBJECT = re.compile(r"\s*(?:re|aw|sv|antw|odp|vs|fwd?|wg|tr|rv)\s*:", re.IGNORECASE)

@@ -6,7 +6,7 @@ import time
 from textwrap import dedent
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.providers.email.returned.classify import classify
@@ -325,6 +325,7 @@ WHOLE = [
 CUTS = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 40), st.binary(max_size=20)), max_size=8)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(WHOLE), CUTS)
 def test_no_damage_makes_it_fail(raw: bytes, cuts: list[tuple[int, int, bytes]]) -> None:
     for at, length, put in cuts:
@@ -332,6 +333,7 @@ def test_no_damage_makes_it_fail(raw: bytes, cuts: list[tuple[int, int, bytes]])
     assert classify(raw).kind in ("hard", "soft", "complaint", "auto_reply", "none")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=3000))
 def test_no_bytes_make_it_fail(raw: bytes) -> None:
     assert classify(raw).kind in ("soft", "none", "auto_reply", "hard", "complaint")
