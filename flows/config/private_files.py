@@ -1,4 +1,7 @@
-"""Which files with secrets every account of this machine may read: the configuration, and the keys that it names."""
+"""Which files with secrets every account of this machine may read: the configuration, the keys that it names, and data.
+
+The directories of data are made for their owner alone, but those of earlier versions, and copies, may be open.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from flows.config.settings import Settings
 
 _OTHERS = 0o007
 _PUBLIC = "ca_file"
+_OF_PEOPLE = ("log", "state", "exports", "archive", "sandbox")
+"""Directories with addresses and texts."""
 
 
 def exposed_files(settings: Settings, configuration: Path) -> Iterator[str]:
@@ -26,6 +31,14 @@ def exposed_files(settings: Settings, configuration: Path) -> Iterator[str]:
             continue  # whoever needs it says so
         if mode & _OTHERS:
             yield f"{file} holds secrets and every account of this machine may use it (mode {mode:o}): chmod o= {file}"
+    data = settings.data_dir
+    if _is_open(data) and any(_is_open(data / name) for name in _OF_PEOPLE):
+        mode = data.stat().st_mode & 0o777
+        yield f"{data} holds data of people; every account of this machine may use it (mode {mode:o}): chmod o= {data}"
+
+
+def _is_open(directory: Path) -> bool:
+    return directory.is_dir() and bool(directory.stat().st_mode & _OTHERS)
 
 
 def _key_files(settings: Settings) -> Iterator[Path]:

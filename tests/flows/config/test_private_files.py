@@ -43,3 +43,16 @@ def test_so_are_the_keys_that_it_names_and_check_says_so(tmp_path: Path, monkeyp
     assert [str(key) in each for each in said] == [True], "the key's own file, and no other"
     key.chmod(0o600)
     assert not list(exposed_files(settings, file))
+
+
+def test_a_data_directory_of_an_earlier_version_is_named_where_others_may_read_what_is_in_it(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "log").mkdir(parents=True)
+    file = tmp_path / "carillon.toml"
+    file.touch()
+    settings = load_settings(data_dir=data, file=file, environment={})
+    for mode, below, exposed in ((0o755, 0o755, True), (0o755, 0o700, False), (0o700, 0o755, False)):
+        data.chmod(mode)
+        (data / "log").chmod(below)
+        found = list(exposed_files(settings, file))
+        assert [each.endswith(f"(mode 755): chmod o= {data}") for each in found] == [True] * exposed
