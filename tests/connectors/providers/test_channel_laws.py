@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,151 +16,23 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from helpers.channel_cases import CASES, CHAT, NAMES, Case, web, web_port, with_addresses
 from helpers.dkim import verifies
+from helpers.records import now_ms
 from helpers.sandbox_process import Sandbox, running_sandbox
 from helpers.waiting import wait_for
 
 from connectors.providers.channel import Channel, Delivery, Failed, Rejected, Result, Sent, Throttled
 from connectors.providers.email.mail import dkim_signer
-from connectors.providers.email.ses import SesChannel
 from connectors.providers.email.smtp import SmtpChannel
-from connectors.providers.push.apns import ApnsChannel
 from connectors.providers.push.fcm import FcmChannel
 from connectors.providers.push.webpush import WebPushChannel
-from connectors.providers.sms.smpp import SmppChannel
-from connectors.providers.sms.twilio import TwilioChannel
-from connectors.providers.web.chat import ChatChannel
 from connectors.providers.web.posting import PostingChannel
 from connectors.providers.web.webhook import WebhookChannel
-from connectors.sandbox.browsers import Browsers
 from connectors.sandbox.options import browser_address
 from connectors.sandbox.ports import read_ports
 from connectors.sandbox.watch import Watcher
-from state.model.content import ChatContent, Content, EmailContent, PushContent, SmsContent, WebhookContent
-
-NAMES = ["apns", "fcm", "webpush", "twilio", "smpp", "smtp", "ses", "webhook", "chat"]
-PUSH = PushContent("Carillon", "Ann liked your photo", (("event_id", "e1"),))
-SMS = SmsContent("Your code is 123456")
-HOOK = WebhookContent("otp", 1_700_000_000_000, {"event_id": "e1", "text": "Your code is 123456"})
-CHAT = ChatContent("Your code is <123456> & no more")
-MAIL = EmailContent("Your code", "Your code is 123456\n", "<p>Your code is <b>123456</b></p>")
-
-
-@dataclass
-class Case:
-    """One provider, and which recipients make it behave in which way."""
-
-    name: str
-    make: Callable[[Sandbox, timedelta], Channel]
-    kind: str
-    content: Content
-    good: str
-    hangs: str
-    breaks: str
-    refuses: str
-    fails_once: str
-    unknown: str
-    address: Callable[[Any, str], str] = lambda _channel, name: name
-    """What a recipient is called at our side; the journal has the names above."""
-
-
-def _apns(sandbox: Sandbox, deadline: timedelta) -> Channel:
-    return ApnsChannel(dataclasses.replace(sandbox.options.apns, timeout=deadline))
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _fcm(sandbox: Sandbox, deadline: timedelta) -> Channel:
-    return FcmChannel(dataclasses.replace(sandbox.options.fcm, timeout=deadline), clock_ms=_now_ms)
-
-
-def _webpush(sandbox: Sandbox, deadline: timedelta) -> Channel:
-    options = dataclasses.replace(sandbox.options.webpush, timeout=deadline)
-    return WebPushChannel(options, sandbox.options.egress, clock_ms=_now_ms)
-
-
-def _browser(channel: WebPushChannel, name: str) -> str:
-    """Its subscription at the first host of the channel's options."""
-    options = channel.options
-    assert options.signing_key is not None
-    return Browsers(options.signing_key.with_name("browsers.key").read_bytes()).address(name, options.origin)
-
-
-def _twilio(sandbox: Sandbox, deadline: timedelta) -> Channel:
-    options = dataclasses.replace(sandbox.options.twilio, timeout=deadline)
-    return TwilioChannel(options, clock_ms=_now_ms)
-
-
-def _smpp(sandbox: Sandbox, deadline: timedelta) -> Channel:
-    return SmppChannel(dataclasses.replace(sandbox.options.smpp, timeout=deadline), clock_ms=_now_ms)
-
-
-def _smtp(sandbox: Sandbox, deadline: timedelta) -> Channel:
-    return SmtpChannel(dataclasses.replace(sandbox.options.smtp, timeout=deadline), clock_s=time.time)
-
-
-def _ses(sandbox: Sandbox, deadline: timedelta) -> Channel:
-    return SesChannel(dataclasses.replace(sandbox.options.ses, timeout=deadline), clock_s=time.time)
-
-
-def _webhook(sandbox: Sandbox, deadline: timedelta) -> Channel:
-    options = dataclasses.replace(sandbox.options.webhook, timeout=deadline)
-    return WebhookChannel(options, sandbox.options.egress, clock_ms=_now_ms)
-
-
-def _chat(sandbox: Sandbox, deadline: timedelta) -> Channel:
-    return ChatChannel(dataclasses.replace(sandbox.options.chat, timeout=deadline), sandbox.options.egress)
-
-
-def web(sandbox: Sandbox, name: str, path: str) -> str:
-    """The address of a simulated receiver."""
-    return f"https://127.0.0.1:{web_port(sandbox, name)}/hooks/{path}"
-
-
-def web_port(sandbox: Sandbox, name: str) -> int:
-    return int(getattr(read_ports(sandbox.directory / "sandbox"), name))
-
-
-def _at(sandbox: Sandbox, case: Case) -> Case:
-    """With whole addresses in place of names."""
-    names = ("good", "hangs", "breaks", "refuses", "fails_once", "unknown")
-    whole: dict[str, Any] = {name: web(sandbox, case.name, getattr(case, name)) for name in names}
-    return dataclasses.replace(case, **whole)
-
-
-CASES = {
-    "apns": Case(
-        "apns", _apns, "push", PUSH, "a" * 64, "hang-" + "a" * 20, "rst-" + "a" * 20, "500-" + "a" * 20,
-        "503x1-" + "a" * 20, "bad-" + "a" * 20,
-    ),
-    "fcm": Case(
-        "fcm", _fcm, "push", PUSH, "f:" + "A" * 60, "hang-" + "f" * 20, "rst-" + "f" * 20, "500-" + "f" * 20,
-        "503x1-" + "f" * 20, "bad-" + "f" * 20,
-    ),
-    "webpush": Case(
-        "webpush", _webpush, "push", PUSH, "ann's laptop", "hang-w", "rst-w", "500-w", "503x1-w", "bad-w", _browser
-    ),
-    "twilio": Case(
-        "twilio", _twilio, "sms", SMS, "+14155550100", "+19990000001", "+19990010001", "+19995000001", "+19995031001",
-        "+15005550001",
-    ),
-    "smpp": Case(
-        "smpp", _smpp, "sms", SMS, "+14155550100", "+19990000001", "+19990010001", "+19995000001", "+19995031001",
-        "+15005550001",
-    ),
-    "smtp": Case(
-        "smtp", _smtp, "email", MAIL, "ann@example.com", "hang-a@example.com", "drop-a@example.com",
-        "450-a@example.com", "451x1-a@example.com", "550-a@example.com",
-    ),
-    "ses": Case(
-        "ses", _ses, "email", MAIL, "ann@example.com", "hang-a@example.com", "drop-a@example.com",
-        "500-a@example.com", "429x1-a@example.com", "no mailbox",
-    ),
-    "webhook": Case("webhook", _webhook, "webhook", HOOK, "a", "hang-a", "rst-a", "500-a", "503x1-a", "gone-a"),
-    "chat": Case("chat", _chat, "chat", CHAT, "T0/B0/x", "hang-a", "rst-a", "500-a", "503x1-a", "gone-a"),
-}  # fmt: skip
+from state.model.content import EmailContent, PushContent
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +44,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 @pytest.fixture(params=NAMES)
 def case(request: pytest.FixtureRequest, sandbox: Sandbox) -> Case:
     found = CASES[request.param]
-    return _at(sandbox, found) if found.kind in ("webhook", "chat") else found
+    return with_addresses(sandbox, found) if found.kind in ("webhook", "chat") else found
 
 
 _count = iter(range(1_000_000))
@@ -281,23 +153,29 @@ def test_an_unknown_address_is_rejected_for_good_as_of_its_registration(case: Ca
     assert result.token_gone == 4_711
 
 
-def test_a_provider_that_is_down_is_an_unambiguous_failure(case: Case, sandbox: Sandbox) -> None:
-    """Nothing listens at the port: certainly nothing was taken."""
-    channel = case.make(sandbox, timedelta(seconds=2))
+def at_port(case: Case, sandbox: Sandbox, deadline: timedelta, port: int) -> tuple[Case, Channel]:
+    """The channel as if its provider were there."""
+    channel = case.make(sandbox, deadline)
     options: Any = channel
     if case.name in ("smtp", "smpp"):
-        options.options = dataclasses.replace(options.options, port=1)
+        options.options = dataclasses.replace(options.options, port=port)
     elif case.name == "ses":
-        options.options = dataclasses.replace(options.options, endpoint="https://127.0.0.1:1")
+        options.options = dataclasses.replace(options.options, endpoint=f"https://127.0.0.1:{port}")
     elif case.name == "webpush":
-        options.options = dataclasses.replace(options.options, hosts=("127.0.0.1:1",))
-        options.egress = dataclasses.replace(options.egress, ports=(1,))
+        options.options = dataclasses.replace(options.options, hosts=(f"127.0.0.1:{port}",))
+        options.egress = dataclasses.replace(options.egress, ports=(port,))
     elif isinstance(channel, PostingChannel):
-        channel.egress = dataclasses.replace(channel.egress, ports=(1,))
-        case = dataclasses.replace(case, good="https://127.0.0.1:1/hooks/a")
+        channel.egress = dataclasses.replace(channel.egress, ports=(port,))
+        case = dataclasses.replace(case, good=f"https://127.0.0.1:{port}/hooks/a")
     else:
         scheme = "https" if case.kind == "push" else "http"
-        options.options = dataclasses.replace(options.options, origin=f"{scheme}://127.0.0.1:1")
+        options.options = dataclasses.replace(options.options, origin=f"{scheme}://127.0.0.1:{port}")
+    return case, channel
+
+
+def test_a_provider_that_is_down_is_an_unambiguous_failure(case: Case, sandbox: Sandbox) -> None:
+    """Nothing listens at the port: certainly nothing was taken."""
+    case, channel = at_port(case, sandbox, timedelta(seconds=2), 1)
 
     async def run() -> Result:
         await channel.connect()
@@ -306,6 +184,35 @@ def test_a_provider_that_is_down_is_an_unambiguous_failure(case: Case, sandbox: 
     result = asyncio.run(run())
     assert isinstance(result, Failed)
     assert (result.retryable, result.ambiguous) == (True, False)
+
+
+@pytest.mark.parametrize("waiting", [0, 2])
+def test_a_provider_that_takes_no_connection_or_never_speaks_is_given_up_in_time(
+    case: Case, sandbox: Sandbox, waiting: int
+) -> None:
+    """With so many connections that nobody accepts the kernel drops the packets of others, as a network that is cut."""
+
+    async def run(port: int) -> Result:
+        its, channel = at_port(case, sandbox, timedelta(seconds=1), port)
+        options: Any = channel
+        name = "egress" if hasattr(channel, "egress") else "options"
+        setattr(options, name, dataclasses.replace(getattr(options, name), connect_timeout=timedelta(milliseconds=200)))
+        async with asyncio.timeout(10):
+            await channel.connect()
+            result = await channel.send(delivery(its, channel, its.good))
+            await channel.close()
+            return result
+
+    with ExitStack() as opened, socket.create_server(("127.0.0.1", 0), backlog=0) as silent:
+        for _ in range(waiting):
+            one = opened.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(silent.getsockname())
+        result = asyncio.run(run(silent.getsockname()[1]))
+    assert isinstance(result, Failed)
+    assert (result.retryable, result.ambiguous) == (True, case.name == "twilio" and not waiting), (
+        "it speaks without TLS"
+    )
 
 
 def test_many_at_once_arrive_once_each(case: Case, sandbox: Sandbox) -> None:
@@ -417,7 +324,7 @@ def test_fcm_without_an_access_token_nothing_was_sent(sandbox: Sandbox) -> None:
     options = dataclasses.replace(sandbox.options.fcm, token_url="https://127.0.0.1:1/token")
 
     async def run() -> tuple[Result, bool]:
-        channel = FcmChannel(options, clock_ms=_now_ms)
+        channel = FcmChannel(options, clock_ms=now_ms)
         await channel.connect()
         result = await channel.send(delivery(CASES["fcm"], channel, "f:" + "D" * 60))
         checked = (await channel.check()).ok
@@ -474,7 +381,7 @@ def test_webpush_a_place_that_is_not_allowed_is_never_called(
     options, rules = dataclasses.replace(sandbox.options.webpush, hosts=hosts), sandbox.options.egress
     case = dataclasses.replace(
         CASES["webpush"],
-        make=lambda *_: WebPushChannel(options, dataclasses.replace(rules, **egress), clock_ms=_now_ms),
+        make=lambda *_: WebPushChannel(options, dataclasses.replace(rules, **egress), clock_ms=now_ms),
         address=lambda *_: browser_address(sandbox.directory / "sandbox", "unlisted"),
     )
     assert send_one(case, sandbox, "") == Rejected(reason), "a list that became shorter retires no address"
@@ -490,7 +397,7 @@ def test_webpush_a_host_that_the_list_does_not_name_says_nothing_of_the_others(s
     address = browser_address(sandbox.directory / "sandbox", "x").replace(place, "127.0.0.1:1")
     case = dataclasses.replace(
         CASES["webpush"],
-        make=lambda *_: WebPushChannel(options, egress, clock_ms=_now_ms),
+        make=lambda *_: WebPushChannel(options, egress, clock_ms=now_ms),
         address=lambda *_: address,
     )
     assert send_one(case, sandbox, "") == Failed("no connection", of_address="*" in host)
@@ -521,7 +428,7 @@ def test_webhook_a_receiver_takes_what_one_of_two_secrets_signed_and_nothing_els
     good, options = sandbox.options.webhook.secret, sandbox.options.webhook
     address = web(sandbox, "webhook", "signed")
 
-    def result(clock_ms: Callable[[], int] = _now_ms, **secrets: Any) -> Result:
+    def result(clock_ms: Callable[[], int] = now_ms, **secrets: Any) -> Result:
         case = dataclasses.replace(
             CASES["webhook"],
             make=lambda box, _: WebhookChannel(
@@ -532,8 +439,8 @@ def test_webhook_a_receiver_takes_what_one_of_two_secrets_signed_and_nothing_els
 
     assert isinstance(result(secret="n" * 40, secret_before=good), Sent)
     assert result(secret="n" * 40) == Failed("status 401", of_address=True)
-    assert result(lambda: _now_ms() - 301_000) == Failed("status 401", of_address=True)
-    assert result(lambda: _now_ms() + 301_000) == Failed("status 401", of_address=True)
+    assert result(lambda: now_ms() - 301_000) == Failed("status 401", of_address=True)
+    assert result(lambda: now_ms() + 301_000) == Failed("status 401", of_address=True)
 
 
 @pytest.mark.parametrize("name", ["webhook", "chat"])

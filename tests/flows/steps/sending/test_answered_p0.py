@@ -13,6 +13,7 @@ import pytest
 from helpers.feeding import PARTITIONS, System, now_ms, token
 from helpers.lanes_in_process import Answer, Provider, read, running_lanes
 from helpers.waiting import wait_for
+from prometheus_client import REGISTRY
 
 from connectors.log.interface import NewRecord
 from connectors.providers.channel import Delivery, Failed, Rejected, Result, Sent
@@ -108,6 +109,20 @@ def test_and_the_next_channel_after_the_last_provider(system: System) -> None:
         ("sms", "DELIVERED"),
     ]
     assert (len(sending.first.keys), len(sending.second.keys)) == (1, 1)
+
+
+def test_where_every_channel_fails_a_code_ends_as_a_dead_letter_of_which_an_alert_is_given(system: System) -> None:
+    def letters() -> float:
+        return REGISTRY.get_sample_value("carillon_dead_letters_total", {"stage": "transactional"}) or 0.0
+
+    sending, before = Sending(system, "first", SPENT, SPENT), letters()
+    sending.sms = provider("sms", SPENT)
+    system.feed([system.p0(USER)])
+    with sending.running() as lane:
+        sending.settle(lane)
+    ends = [(each["channel"], each["outcome"]) for each in sending.told]
+    assert ends == [("push", "FELL_BACK"), ("sms", "DEAD_LETTER")]
+    assert letters() == before + 1, "what the alert goes by"
 
 
 def test_what_lies_with_the_address_is_handed_to_nobody(system: System) -> None:
