@@ -31,6 +31,8 @@ from state.model.errors import CarillonError, MalformedRecordError
 
 OnMessage = Callable[[bytes], Awaitable[int]]
 """Takes the body of a deliver_sm and gives the command_status to answer."""
+TAKING_MAX = 1_000
+"""Messages of the SMSC that are taken at once; with more it is not read on."""
 _READ_BYTES = 65_536
 _UNBIND_S = 2.0
 _UNKNOWN_COMMAND = 0x03
@@ -82,6 +84,7 @@ class SmscSession:
         self._answers: dict[int, asyncio.Future[Pdu]] = {}
         self._sequence = 0
         self._heard_s = asyncio.get_running_loop().time()
+        self._taking = asyncio.Semaphore(TAKING_MAX)
         self.ended = asyncio.Event()
         """Nothing can be asked any more."""
         self._tasks = {asyncio.create_task(self._read())}
@@ -150,6 +153,7 @@ class SmscSession:
             if answer is not None and not answer.done():
                 answer.set_result(pdu)
         elif pdu.command == DELIVER_SM:
+            await self._taking.acquire()
             task = asyncio.create_task(self._take(pdu))  # answers to our own requests do not wait for it
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -162,7 +166,11 @@ class SmscSession:
             self._writer.write(Pdu(GENERIC_NACK, _UNKNOWN_COMMAND, pdu.sequence).encode())
 
     async def _take(self, pdu: Pdu) -> None:
-        self._answer(pdu, await self._on_message(pdu.body), c_text(""))
+        try:
+            self._answer(pdu, await self._on_message(pdu.body), c_text(""))
+            await self._writer.drain()
+        finally:
+            self._taking.release()
 
     def _answer(self, pdu: Pdu, status: int = OK, body: bytes = b"") -> None:
         if not self._writer.is_closing():

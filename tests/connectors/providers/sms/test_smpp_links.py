@@ -21,6 +21,7 @@ from connectors.providers.sms.smpp_pdu import (
     ANSWER,
     BIND_TRANSCEIVER,
     BIND_TRANSMITTER,
+    DELIVER_SM,
     ENQUIRE_LINK,
     GENERIC_NACK,
     SUBMIT_SM,
@@ -30,6 +31,7 @@ from connectors.providers.sms.smpp_pdu import (
     read_message,
 )
 from connectors.providers.sms.smpp_receipts import Receipt, SentText
+from connectors.providers.sms.smpp_session import TAKING_MAX, SmscSession
 from state.model.content import SmsContent
 
 Judge = Callable[["Peer", Pdu], int | None]
@@ -241,6 +243,45 @@ def test_who_notes_no_receipts_asks_for_none_and_is_handed_none(
 
     asyncio.run(run())
     assert wanted == [int(kind == BIND_TRANSCEIVER)]
+
+
+def test_an_smsc_that_sends_without_end_is_not_read_ahead_of_what_is_taken() -> None:
+    """Else a log that is slow to note receipts would fill the memory."""
+    most, number = TAKING_MAX, TAKING_MAX + 500
+
+    async def run() -> None:
+        taken, full, may_go = 0, asyncio.Event(), asyncio.Event()
+
+        async def slow(_body: bytes) -> int:
+            nonlocal taken
+            taken += 1
+            if taken == most:
+                full.set()
+            await may_go.wait()
+            return 0
+
+        async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"".join(Pdu(DELIVER_SM, 0, each + 1).encode() for each in range(number)))
+            answers = PduReader()
+            seen = 0
+            while seen < number and (data := await reader.read(65_536)):
+                seen += len(list(answers.feed(data)))
+            writer.close()
+
+        async with await asyncio.start_server(flood, "127.0.0.1", 0) as server:
+            place = server.sockets[0].getsockname()
+            session = SmscSession(*await asyncio.open_connection(*place), slow)
+            await full.wait()
+            for _ in range(1_000):
+                await asyncio.sleep(0)
+            assert taken == most
+            may_go.set()
+            async with asyncio.timeout(WAIT_S):
+                await session.ended.wait()
+            assert taken == number
+            await session.close()
+
+    asyncio.run(run())
 
 
 def test_a_try_takes_no_longer_than_its_timeout_whatever_the_smsc_is_slow_with() -> None:
