@@ -124,6 +124,8 @@ class FiguresNow:
     behind_s: float
     expiring: Sequence[ExpiringNow]
     """The first to end first."""
+    versions: Mapping[str, Sequence[str]]
+    """Of Carillon, and the processes of this machine that run each."""
 
 
 Samples = Mapping[tuple[str, Labels], float]
@@ -173,6 +175,7 @@ class Figures:
             dead_letters=counted("carillon_dead_letters_total", "stage"),
             behind_s=max(_of(samples, "carillon_archive_behind_seconds").values(), default=0.0),
             expiring=_expiring(samples),
+            versions=_versions(samples),
         )
 
 
@@ -265,6 +268,13 @@ def _places(samples: Samples) -> list[PlaceNow]:
 def _expiring(samples: Samples) -> list[ExpiringNow]:
     ends = summed(samples, "carillon_credential_expires_in_days", ["credential"])
     return sorted((ExpiringNow(name, days) for (name,), days in ends.items() if days <= _SOON_DAYS), key=itemgetter(1))
+
+
+def _versions(samples: Samples) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for version, process in sorted(summed(samples, "carillon_build_info", ["version", "process"])):
+        found.setdefault(version, []).append(process or "this gateway")
+    return found
 
 
 def _senders(samples: Samples, counted: Callable[..., list[Counted]]) -> dict[str, SenderNow]:

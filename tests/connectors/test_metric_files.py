@@ -13,6 +13,7 @@ from pathlib import Path
 from helpers.places import ROOT
 from prometheus_client.parser import text_string_to_metric_families
 
+from connectors.console.figures import Figures
 from connectors.metric_files import STALE_AFTER, all_metrics, write_metrics
 from connectors.metrics import DEAD_LETTERS
 
@@ -51,6 +52,7 @@ def test_what_another_process_counts_is_shown_until_it_is_stale(tmp_path: Path) 
         f'carillon_build_info{{version="{said}"}} 1.0',
         f'carillon_build_info{{process="deliver",version="{said}"}} 1.0',
     ]
+    assert Figures(tmp_path).read().versions == {said: ["this gateway", "deliver"]}
     old = time.time() - STALE_AFTER.total_seconds() - 1
     os.utime(tmp_path / "deliver.prom", (old, old))
     assert _values(tmp_path, "carillon_dead_letters_total") == {None: own}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html import unescape
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -446,15 +447,18 @@ def test_a_door_that_was_closed_without_a_reason_is_shown_as_closed(console: Gat
     assert console.call("POST", "/v1/ops/kill", {**body, "on": False}, key="key-ops").status == 200
 
 
-def test_credentials_that_end_soon_are_on_the_first_page(console: Gateway) -> None:
+def test_credentials_that_end_soon_and_versions_are_on_the_first_page(console: Gateway) -> None:
     metrics = console.directory / "run" / "metrics" / "elsewhere.prom"
     metrics.parent.mkdir(parents=True, exist_ok=True)
     days = {"site": 6.9, "relay": -0.1, "key": 61.0}
     lines = [f'carillon_credential_expires_in_days{{credential="{name}"}} {left}' for name, left in days.items()]
+    lines += ["# TYPE carillon_build_info gauge", 'carillon_build_info{process="deliver",version="0.0.9"} 1']
     metrics.write_text("\n".join(["# TYPE carillon_credential_expires_in_days gauge", *lines, ""]))
     browser = signed_in(console, "ops")
     wait_for(lambda: "relay has ended site ends in 6 days" in browser.get("/console").words)
-    assert "key ends" not in browser.get("/console").words
+    words = browser.get("/console").words
+    assert "key ends" not in words
+    assert f"Version 0.0.9: deliver {version('carillon')}: this gateway" in words
     metrics.unlink()
 
 
