@@ -110,7 +110,13 @@ class Segments:
                 if not errors:
                     distinct.add(user)
         except (ValueError, RecursionError) as error:
-            raise invalid([FieldError("", "is not of its media type", "see the document of this call")]) from error
+            raise invalid([FieldError("", *_UNREADABLE)]) from error
+
+
+_UNREADABLE = (
+    "is no list of users of the kind that Content-Type names",
+    'send a JSON array, {"users": [...]}, or NDJSON, CSV or Parquet with a column `user`',
+)
 
 
 def writer_to(file: Any) -> Callable[[bytes], Any]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -28,6 +27,7 @@ import httptools
 from connectors.providers.options import EgressOptions
 from connectors.providers.request import Request
 from connectors.providers.transport import ANSWER_MAX_BYTES, Response, TransportError
+from connectors.providers.trust import client_tls
 from state.model.errors import ConfigurationError
 from state.model.web_address import WebAddress, is_public, literal
 
@@ -99,10 +99,7 @@ class Egress:
         """:raises ConfigurationError: an option is none, or the certificates cannot be read."""
         self._rules, self._resolve = EgressRules(options), resolve or Resolver()
         self._connect_s = options.connect_timeout.total_seconds()
-        try:
-            self._tls = ssl.create_default_context(cafile=options.ca_file)
-        except OSError as error:
-            raise ConfigurationError("egress.ca_file: cannot be read") from error
+        self._tls = client_tls(options.ca_file, "egress.ca_file")
         self._idle: dict[_Origin, list[_EgressConnection]] = {}
         self._all: set[_EgressConnection] = set()
         self._closed = False

@@ -69,8 +69,14 @@ def check(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_types(settings: Settings) -> Iterator[Finding]:
-    names = settings.registry().names()
+    registry = settings.registry()
+    names = registry.names()
     yield Finding("types", True, f"{len(names)} in the registry, {len(settings.types)} of them configured here")
+    for name in settings.types:
+        profile = registry.profile(name)
+        if profile.klass != "P0" and "sms" in profile.channels:
+            said = f"warning: of class {profile.klass}, and text messages are for P0 only: it reaches nobody by sms"
+            yield Finding(f"type {name}", True, said)
     if not settings.senders:
         yield Finding("senders", True, "none configured: development credentials in the data directory")
     for name, sender in settings.senders.items():

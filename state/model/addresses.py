@@ -174,7 +174,7 @@ _KINDS: dict[str, tuple[Callable[[str], str | None], str, str]] = {
     "e164": (phone, "telephone number in international form, as +4915112345678", _PHONE),
     "web": (public_url, _WEB, "https://.+"),
     "web_private": (any_url, "web address, as https://hooks.example.org/carillon", "https?://.+"),
-    "web_sandbox": (sandbox_url, "address of the simulated receiver, as https://127.0.0.1:PORT/NAME", "https://.+"),
+    "web_sandbox": (sandbox_url, "web address of the simulated receiver, as https://127.0.0.1:PORT/NAME", "https://.+"),
     "text": (str, "text", ""),
     "mail": (mailbox, "plain mail address, as ann@example.org", ""),
 }

@@ -24,6 +24,7 @@ from connectors.providers.receipts import reference_of
 from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
+from connectors.providers.trust import readable_ca
 from state.model.addresses import mailbox
 from state.model.errors import ConfigurationError
 from state.model.receipt import ReferenceKeys
@@ -147,7 +148,7 @@ class SesChannel:
             self.options.origin,
             http2=False,
             connect_timeout=self.options.connect_timeout,
-            ca_file=self.options.ca_file,
+            ca_file=readable_ca(self.options.ca_file, "providers.ses.ca_file"),
         )
 
     async def check(self) -> CheckResult:

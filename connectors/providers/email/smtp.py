@@ -27,6 +27,7 @@ from connectors.providers.email.returned.cause import find_cause
 from connectors.providers.email.smtp_exchange import BrokenExchangeError, SmtpEnvelope, SmtpExchange, mail_data
 from connectors.providers.email.smtp_line import SmtpLine
 from connectors.providers.receipts import reference_of
+from connectors.providers.trust import client_tls
 from state.model.addresses import mailbox
 from state.model.bounce_address import BounceAddresses
 from state.model.errors import ConfigurationError
@@ -135,8 +136,7 @@ class SmtpChannel:
             raise ConfigurationError("; ".join(faults))
         self._signer = dkim_signer(self.options)
         if self.options.security != "none":
-            ca_file = self.options.ca_file
-            self._tls = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+            self._tls = client_tls(self.options.ca_file, "providers.smtp.ca_file")
 
     async def check(self) -> CheckResult:
         """Connect, secure, authenticate and say NOOP."""
@@ -144,7 +144,8 @@ class SmtpChannel:
             opened = await self._opened()
             answer = await opened.noop()
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
-            return CheckResult(False, f"{type(error).__name__}: {error}"[:200])
+            said = f": {error}" if str(error) else ", no answer in time"
+            return CheckResult(False, f"{type(error).__name__}{said}"[:200])
         self._give_back(_exchange(opened))
         if answer.code >= 300:
             return CheckResult(False, f"the relay refuses NOOP: code {answer.code}")

@@ -25,6 +25,7 @@ from connectors.providers.push.fitting import fitted
 from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
+from connectors.providers.trust import readable_ca
 from state.model.addresses import sandbox_token
 from state.model.content import PushContent, WithdrawalContent
 
@@ -205,7 +206,7 @@ class ApnsChannel:
             self.options.origin,
             http2=True,
             connect_timeout=self.options.connect_timeout,
-            ca_file=self.options.ca_file,
+            ca_file=readable_ca(self.options.ca_file, "providers.apns.ca_file"),
         )
 
     async def check(self) -> CheckResult:

@@ -27,6 +27,7 @@ from connectors.providers.push.service_account import load_service_account
 from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
+from connectors.providers.trust import readable_ca
 from state.model.addresses import is_installation_id, sandbox_fcm_token
 from state.model.content import PushContent, WithdrawalContent
 from state.model.errors import UNDECODABLE, ConfigurationError
@@ -214,7 +215,8 @@ class FcmChannel:
 
     def _transport(self, origin: str) -> Transport:
         options = self.options
-        return WreqTransport(origin, http2=True, connect_timeout=options.connect_timeout, ca_file=options.ca_file)
+        ca_file = readable_ca(options.ca_file, "providers.fcm.ca_file")
+        return WreqTransport(origin, http2=True, connect_timeout=options.connect_timeout, ca_file=ca_file)
 
     async def check(self) -> CheckResult:
         """Get a token, and have a message validated that goes to nobody."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -33,6 +32,7 @@ from connectors.providers.sms.smpp_pdu import (
 from connectors.providers.sms.smpp_session import SessionEnded
 from connectors.providers.sms.smpp_window import SmscWindow
 from connectors.providers.sms.twilio import message_key
+from connectors.providers.trust import client_tls
 from state.model.addresses import phone
 from state.model.content import SmsContent
 from state.model.errors import ConfigurationError, MalformedRecordError
@@ -149,8 +149,7 @@ class SmppChannel:
             self._desk = ReceiptDesk(self.name, self.options.receipt_ids, self.heard, self.stored)
         tls = None
         if self.options.security == "tls":
-            ca_file = self.options.ca_file
-            tls = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+            tls = client_tls(self.options.ca_file, "providers.smpp.ca_file")
         self._link = SmscLink(self.options, tls, self._message)
 
     async def check(self) -> CheckResult:

@@ -20,6 +20,7 @@ from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.sms.twilio_receipts import REFERENCE
 from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
+from connectors.providers.trust import readable_ca
 from state.model.addresses import phone
 from state.model.content import SmsContent
 from state.model.errors import ConfigurationError
@@ -120,7 +121,7 @@ class TwilioChannel:
             self.options.origin,
             http2=False,
             connect_timeout=self.options.connect_timeout,
-            ca_file=self.options.ca_file,
+            ca_file=readable_ca(self.options.ca_file, "providers.twilio.ca_file"),
         )
 
     async def check(self) -> CheckResult:

@@ -67,6 +67,7 @@ def test_wrong_segment_writes_nothing(gateway: Gateway, media_type: str, body: b
     segment = uuid4().hex
     reply = gateway.call("PUT", f"/v1/segments/{segment}", body, headers={"content-type": media_type})
     assert reply.status == status
+    assert b"see the document" not in reply.body
     assert [one for one in gateway.values("segments") if one["segment"] == segment] == []
 
 

@@ -19,6 +19,7 @@ from connectors.providers.email.options import SesOptions, SmtpOptions
 from connectors.providers.options import TwilioOptions, WebPushOptions
 from connectors.providers.push.webpush_token import application_key
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
+from connectors.sandbox.options import sandbox_options
 from flows.commands.check import check, check_ends
 from flows.config.options import masked
 from flows.config.settings import BrokerOptions, GatewayTable, InboxOptions, ProviderOptions, SenderOptions, Settings
@@ -38,6 +39,17 @@ def test_a_fresh_directory_is_fine_and_stays_untouched(tmp_path: Path) -> None:
     found = findings(Settings(data_dir=tmp_path / "new"))
     assert all(ok for ok, _ in found.values())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_type_that_offers_text_messages_and_may_send_none_is_warned_of(tmp_path: Path) -> None:
+    types: dict[str, dict[str, Any]] = {
+        "order": {"channels": ["sms", "in_app"]},
+        "code": {"channels": ["sms"], "klass": "P0"},
+    }
+    found = findings(Settings(data_dir=tmp_path, types=types))
+    assert found["type order"][0]
+    assert "warning: of class P1" in found["type order"][1]
+    assert "type code" not in found
 
 
 def test_redis_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
@@ -121,6 +133,23 @@ def test_a_configured_provider_is_tried_also_while_the_sandbox_is_down(tmp_path:
         "sandbox webhook",
         "sandbox chat",
     ]
+
+
+def test_certificates_that_cannot_be_read_are_a_finding_with_their_key(tmp_path: Path) -> None:
+    files = SandboxFiles(tmp_path / "sandbox")
+    make_certificates(files)
+    files.ports.write_text('{"apns": 1, "twilio": 1, "smtp": 1, "fcm": 1, "ses": 1, "smpp": 1}')
+    sandbox = sandbox_options(files.directory)
+    (tmp_path / "none.pem").write_text("nothing\n")
+    for file in (tmp_path / "missing.pem", tmp_path / "none.pem"):
+        for name in ("apns", "fcm", "twilio", "smpp", "smtp", "ses"):
+            options = replace(getattr(sandbox, name), ca_file=file)
+            if name == "smtp":
+                options = replace(options, security="starttls")
+            found = findings(Settings(data_dir=tmp_path / "data", providers=ProviderOptions(**{name: options})))
+            finding = next(value for what, value in found.items() if what.endswith(f"({name})"))
+            remedy = f"providers.{name}.ca_file: {file} cannot be read; name a PEM file of certificates"
+            assert finding == (False, remedy)
 
 
 def test_what_browsers_subscribe_with_is_named(tmp_path: Path) -> None:
