@@ -23,6 +23,7 @@ from connectors.providers.email.dkim import DkimSigner
 from connectors.providers.email.mail import build_mail, dkim_signer
 from connectors.providers.email.message import UnsafeMessageError, message_id
 from connectors.providers.email.options import SmtpOptions
+from connectors.providers.email.returned.blame import blamed
 from connectors.providers.email.returned.cause import find_cause
 from connectors.providers.email.smtp_exchange import BrokenExchangeError, SmtpEnvelope, SmtpExchange, mail_data
 from connectors.providers.email.smtp_line import SmtpLine
@@ -93,9 +94,13 @@ def parse_response(response: SmtpResponse, delivery: Delivery) -> Result:
     if response.command == "connect" or response.code in (421, 530, 535) or 400 <= response.code < 500:
         return Failed(reason, of_address=response.command == "rcpt" and status.startswith(_OF_ADDRESS))
     if response.code >= 500:
-        gone = response.command == "rcpt" and find_cause(None, f"{response.code} {response.text}").hard
+        gone = response.command == "rcpt" and _of_address(f"{response.code} {response.text}", delivery.address)
         return Rejected(reason, token_gone=delivery.registered_at if gone else None)
     return Failed(reason, ambiguous=response.command == "data")
+
+
+def _of_address(refusal: str, address: str) -> bool:
+    return blamed(find_cause(None, refusal), refusal, address, ()).hard
 
 
 class SmtpChannel:

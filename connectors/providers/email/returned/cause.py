@@ -32,7 +32,7 @@ HARD = frozenset({"user_unknown", "recipient_refused", "host_unknown", "moved", 
 """Causes that are the address's own: a mail to it can never arrive. `recipient_refused` says so without a reason."""
 
 _WHO = (
-    r"(?:users?|direcci[oó]n|correo|compte|konto|account|casella|endere[cç]o|conta|adres\w*|bo[iî]te|"
+    r"(?:users?(?![ -]agent)|direcci[oó]n|correo|compte|konto|account|casella|endere[cç]o|conta\b|adres\w*|bo[iî]te|"
     r"mail ?box(?:es)?|recipients?|addressee|addresse?s?|accounts?|e-?mail|alias|local ?part|persons?|inbox|customer"
     r"|mail drop|login|utilisateur|destinataire|adresse|usuario|destinatario|utente|indirizzo|"
     r"empf(?:ä|ae)nger\w*|benutzer\w*|postfach|usu[aá]rio|gebruiker|directory entry)"
@@ -238,7 +238,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
         "user_unknown",
         _any(
             _WHO + r"\b[^.\n]{0,60}?\b" + _NOT_THERE,
-            _WHO + r"[^\n]{0,90}?" + rf"(?:{_UNKNOWN}|not found|does(?:n't| not) exist|no such|"
+            _WHO + r"\b[^\n]{0,90}?" + rf"(?:{_UNKNOWN}|not found|does(?:n't| not) exist|no such|"
             r"no longer (?:exists?|valid)|has been (?:deleted|removed))",
             r"\b(?:unknown|unkown|no such|no valid|no known|invalid|incorrect|non-?exist\w*|nonexistent|"
             r"bad destination|unrout\w+|undeliverable(?= address)|illegal|wrong|unresolvable|undefined|obsolete|"
@@ -251,7 +251,8 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"no (?:\w+ )?(?:mail ?box|account|user|address)(?:es)? (?:here|for|found|at)",
             r"n[o']t have an? [^\n]{0,60}?account",
             r"(?:no|not) (?:such|a|our) (?:\w+ )?(?:user|person|customer|address|mail ?box|account|recipient)\b",
-            r"[\w.+-]{1,64}@[\w.-]{1,253}[^\n]{0,20} (?:does(?: not|n't) exist|is (?:unknown|invalid|not known))",
+            r"[\w.+-]{1,64}@[\w.-]{1,253}[^\n]{0,20} (?:does(?: not|n't) exist|is (?:unknown|invalid|not known|"
+            r"no longer (?:\w+ )?(?:valid|active|in (?:use|service))))",
             *foreign.USER_UNKNOWN,
             r"(?:account|mail ?box) (?:closed|terminated|deleted|removed|cancell?ed)\b(?! (?:to|for)\b)",
             r"(?:is|are) (?:unknown|not known) to this (?:mail )?(?:system|server|host)",
@@ -328,7 +329,6 @@ _DETAIL = {
 """Subject and detail of RFC 3463 to what they name; of 5.7.x everything is policy."""
 _UNCLEAR = (None, "policy", "system", "expired", "network")
 """Words that are said of anything; the status tells more."""
-_LATER = re.compile(r"try (?:again )?later|temporar(?:y|ily)|at (?:the|this) moment|in transit", re.IGNORECASE)
 _STATUS = re.compile(r"(?<![\d.])([45]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
 _CODE = re.compile(r"(?<![\d.])([45]\d\d)(?=[\s\-#])")
 
@@ -359,8 +359,7 @@ def find_cause(status: str | None, diagnostic: str, around: str = "") -> Cause:
     if words in _UNCLEAR and detail not in _DETAIL:
         words = _words(around) or words
     name = _judged(words, detail or "", code)
-    passing = _passing(name, said or status, code) or _LATER.search(diagnostic[:TEXT_MAX]) is not None
-    return Cause(name in HARD and not passing, name)
+    return Cause(name in HARD and not _passing(name, said or status, code), name)
 
 
 def _judged(words: str | None, detail: str, code: str | None) -> str:

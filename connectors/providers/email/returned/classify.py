@@ -13,7 +13,7 @@ from dataclasses import replace
 from connectors.providers.email.returned.addresses import address_in
 from connectors.providers.email.returned.automatic import answered, receipt
 from connectors.providers.email.returned.mime import read_mail
-from connectors.providers.email.returned.notices import reported_recipient, room, told, worst
+from connectors.providers.email.returned.notices import VAGUE, reported_recipient, room, told, worst
 from connectors.providers.email.returned.reports import delivery_report, feedback_report
 from connectors.providers.email.returned.seen import Seen, from_server, take_apart
 from connectors.providers.email.returned.texts import RECIPIENTS_MAX, named_apart
@@ -98,6 +98,13 @@ def _says_complaint(seen: Seen) -> bool:
     )
 
 
+def _counts(known: Recipient, found: Recipient) -> bool:
+    """Whether the later word on an address holds: what failed in the end, or somebody behind it who is alive."""
+    if known.action != found.action:
+        return found.action == "failed"
+    return known.kind == "hard" and found.kind == "soft" and found.cause not in VAGUE
+
+
 def _reported(seen: Seen) -> Returned | None:
     reported = [each for text in seen.statuses for each in delivery_report(text)]
     if not reported:
@@ -111,8 +118,7 @@ def _reported(seen: Seen) -> Returned | None:
     for each in failed:
         around = seen.notice if len(failed) == 1 else apart.get(each.address.lower(), "")[: room(len(failed))]
         name = each.address.lower()
-        known = recipients.get(name)
-        if known is None or (known.action, each.action) == ("delayed", "failed"):  # what failed in the end counts
-            found = reported_recipient(each, around, room(len(failed)), seen.senders)
+        found = reported_recipient(each, around, room(len(failed)), seen.senders)
+        if name not in recipients or _counts(recipients[name], found):
             recipients[name] = replace(found, kind="soft") if name in alive else found
     return Returned(worst(recipients.values()), "rfc3464", tuple(recipients.values()))

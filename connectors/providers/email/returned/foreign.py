@@ -3,11 +3,24 @@
 As there, every pattern has bounds on what may stand between its words.
 """
 
+_SENDER = (
+    r"(?:exp[ée]diteur|absender|remitente|mittente|remetente|afzender|avsändar|afsender|nadawc|odes[íi]latel|felad[óo]|"
+    r"gönderen|отправител|送信者|差出人|发件人|寄件者|보낸 ?사람|발신자)"
+)
 SENDER_REFUSED = (
     r"absender-?(?:adresse|domain|domäne)|(?:adresse|domaine) (?:de |d')(?:l')?(?:exp[ée]diteur|envoyeur)",
     r"(?:direcci[oó]n|dominio) del remitente|(?:endere[cç]o|dom[íi]nio) do remetente",
     r"(?:indirizzo|dominio) del mittente|adres van de afzender|compte d'(?:envoi|exp[ée]dition)",
+    _SENDER + r"\w*[^.\n:@]{0,30}?(?:inconnu|inexist|inesist|introuvable|n'exist|non (?:valid|esist|autor)|refus|rejet|"
+    r"inv[áa]lid|unbekannt|ung[üu]ltig|existiert|abgelehnt|nicht (?:gefunden|bekannt|erlaubt|zugelassen)|sconosc|"
+    r"descon|no (?:existe|v[áa]lid)|n[aã]o (?:existe|autor)|rechaz|rejeit|rifiut|onbekend|okänd|ukendt|neznám|"
+    r"nieznan|ismeretlen|неизвест|не (?:существует|найден)|отклон|不存在|无效|不明|存在しま|拒)",
+    r"(?:unbekannte|ung[üu]ltige|neznám|nieznan|okänd|ukendt|неизвестн)\w* " + _SENDER,
     r"(?:адрес|домен)\w* отправителя|送信元(?:ドメイン|アドレス|メール)|发件人(?:地址|域名|邮箱)",
+)
+LATER = (
+    r"vor[üu]bergehend|momentan|temporair|temporal|tempor[aá]ri|temporane|tijdelijk|временно|一時的|暂时|暫時|일시적",
+    r"sp[äa]ter|plus tard|m[áa]s tarde|pi[ùu] tardi|mais tarde|позже|稍后|稍後",
 )
 BLOCKED = (r"ip-?adresse?|(?:adresse|direcci[oó]n|endere[cç]o|indirizzo) ip\b",)
 FULL = (
@@ -42,7 +55,7 @@ USER_UNKNOWN = (
     r"存在しま|宛先不明|(?:ユーザー?|受信者|アドレス)[がはの]?不明|見つかりません|アドレスが(?:無効|間違)|不存在",
     r"找不到|无此|無此|查无|没有此|(?:帐号|账号|用户|地址)无效|존재하지|찾을 수 없|없는 (?:사용자|주소)",
     r"không tồn tại",
-    r"не (?:существует|найден|удалось найти)|неизвестн\w+ (?:пользовател|получател|адрес)",
+    r"не (?:существует|найден|зарегистрирован|удалось найти)|неизвестн\w+ (?:пользовател|получател|адрес)",
     r"такого (?:пользовател|адрес|ящик)\w* (?:нет|не)|нет так\w+ (?:пользовател|адрес|ящик)",
     r"недействительн\w+ (?:получател|адрес)|невідом\w+ (?:користувач|одержувач)|користувач\w* не (?:існує|знайден)",
     r"no existe (?:el|la|es[ea]|est[ea]) (?:usuari|destinatari|cuenta|buz[oó]n|direcci|correo)",

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 
 from connectors.providers.email.returned.addresses import address_in, addresses_in
-from connectors.providers.email.returned.blame import SENDER, about_sender
+from connectors.providers.email.returned.blame import blamed
 from connectors.providers.email.returned.cause import Cause, code_in, find_cause, status_in
 from connectors.providers.email.returned.reports import Reported
-from connectors.providers.email.returned.seen import Seen, from_list, from_server, null_path
+from connectors.providers.email.returned.seen import Seen, from_list, from_server, from_server_address, null_path
 from connectors.providers.email.returned.texts import (
     BOUNCE_SUBJECT,
     REPLY_SUBJECT,
@@ -58,7 +58,8 @@ _ANSWER = re.compile(r"(?:[:;>]|said|<<<)\s{1,3}[45]\d\d[ \-#]")
 _SUBJECT = re.compile(r"(?im)^[ \t>]{0,20}(?:subject|betreff|objet|asunto|oggetto|assunto|onderwerp)[ \t]{0,5}:.*$")
 """Of the mail that is returned: words of the sender's own."""
 _TAG = re.compile(r"\+[^@]*@")
-_VAGUE = ("other", "policy", "system", "network", "expired")
+VAGUE = ("other", "policy", "system", "network", "expired")
+"""Causes that a better word replaces."""
 
 
 def told(seen: Seen) -> Returned | None:
@@ -151,11 +152,18 @@ def _ours(seen: Seen, marked: list[str]) -> frozenset[str]:
     return frozenset(found) - frozenset(map(str.lower, marked))
 
 
+def _prose(seen: Seen) -> bool:
+    """Whether it quotes no server and returns no mail, and somebody sent it whom mail can reach: a shop's may, too."""
+    path = address_in(seen.field("return-path"))
+    quoted = code_in(seen.notice) or status_in(seen.notice) or seen.sent
+    return path is not None and not quoted and not from_server_address(path)
+
+
 def _from_words(named: Named, late: bool, seen: Seen) -> Recipient:
     replies = _replies(named.words)
-    cause = _of_sender(_cause(None, replies, named.words, seen.notice), replies, named.address, seen.senders)
+    cause = blamed(_cause(None, replies, named.words, seen.notice), replies, named.address, seen.senders)
     status = status_in(replies) or status_in(named.words)
-    hard = cause.hard and not late
+    hard = cause.hard and not late and not _prose(seen)
     code = code_in(replies)
     said = replies or named.words.strip()
     return Recipient(
@@ -176,10 +184,10 @@ def room(recipients: int) -> int:
 def reported_recipient(reported: Reported, around: str, room: int, senders: frozenset[str]) -> Recipient:
     """A recipient of a report, with the notice around it where that is about nobody else."""
     cause = _cause(reported.status, reported.diagnostic[:room], _replies(around), around)
-    cause = _of_sender(cause, reported.diagnostic[:room], reported.address, senders)
+    cause = blamed(cause, reported.diagnostic[:room], reported.address, senders)
     if cause.hard and not reported.diagnostic:  # the status alone said so
         told = _cause(None, _replies(around), around)
-        cause = cause if told.hard or told.name in _VAGUE else told
+        cause = cause if told.hard or told.name in VAGUE else told
     hard = cause.hard and reported.action == "failed"
     said = status_in(reported.diagnostic)
     status = reported.status if reported.status and not reported.status.endswith(".0.0") else said or reported.status
@@ -193,10 +201,6 @@ def reported_recipient(reported: Reported, around: str, room: int, senders: froz
     )
 
 
-def _of_sender(cause: Cause, refusal: str, recipient: str, senders: frozenset[str]) -> Cause:
-    return Cause(False, SENDER) if cause.hard and about_sender(refusal, recipient, senders) else cause
-
-
 def worst(recipients: Iterable[Recipient]) -> str:
     """The kind of a mail that is about some."""
     return "hard" if any(each.kind == "hard" for each in recipients) else "soft"
@@ -206,9 +210,9 @@ def _cause(status: str | None, *told: str) -> Cause:
     """By the first of some texts that says anything, the nearest to the refusal first."""
     found = find_cause(status, told[0])
     for text in told[1:]:
-        if found.name in _VAGUE:
+        if found.name in VAGUE:
             better = find_cause(status, told[0], _SUBJECT.sub("", text))
-            found = better if better.name not in _VAGUE or found.name == "other" else found
+            found = better if better.name not in VAGUE or found.name == "other" else found
     return found
 
 

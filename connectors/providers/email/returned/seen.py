@@ -89,7 +89,7 @@ def _statuses(mail: Mail) -> list[str]:
     """The parts that are meant for it, and where these name nobody, one that looks like it."""
     meant = [part.text for part in mail.parts if part.content_type in _STATUS_TYPES]
     named = any(looks_like_report(text) or "recipient:" in text.lower() for text in meant)
-    if named or (not _of_server(mail.fields.get("from", "")) and (from_list(mail) or _from_somebody(mail))):
+    if named or (not from_server_address(mail.fields.get("from", "")) and (from_list(mail) or _from_somebody(mail))):
         return meant
     return meant + [part.text for part in mail.parts if looks_like_report(part.text)][:1]
 
@@ -127,10 +127,11 @@ def null_path(seen: Seen) -> bool:
 
 def from_server(seen: Seen) -> bool:
     """Whether a mail server says that it wrote this."""
-    return _of_server(seen.field("from"))
+    return from_server_address(seen.field("from"))
 
 
-def _of_server(sender: str) -> bool:
+def from_server_address(sender: str) -> bool:
+    """Whether an address, or a name beside it, is a mail server's."""
     said = sender.lower()
     local = (address_in(sender) or sender.strip()).lower().partition("@")[0].strip('"')
     return local in SERVERS - DESKS or _SERVER_NAME.search(said) is not None

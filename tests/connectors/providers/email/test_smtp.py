@@ -28,6 +28,8 @@ from state.model.content import EmailContent
         ("rcpt", 552, "5.2.2 mailbox full", Rejected("rcpt 552 5.2.2")),
         ("rcpt", 550, "5.2.1 account disabled", Rejected("rcpt 550 5.2.1")),
         ("rcpt", 550, "sender address unknown", Rejected("rcpt 550")),
+        ("rcpt", 550, "your domain does not exist", Rejected("rcpt 550")),
+        ("rcpt", 550, "no such user, try again later", Rejected("rcpt 550")),
         ("rcpt", 550, "5.1.1 your host is blocked by spamhaus", Rejected("rcpt 550 5.1.1")),
         ("rcpt", 554, "5.7.1 relay access denied: user unknown here", Rejected("rcpt 554 5.7.1")),
         ("rcpt", 550, "5.7.1 blocked", Rejected("rcpt 550 5.7.1")),

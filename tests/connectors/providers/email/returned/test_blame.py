@@ -39,6 +39,11 @@ def block(diagnostic: str, *, final: str = ANN, action: str = "failed", status: 
         (f"550 <{ANN}>: no such user; mail was from news@{OURS}", False),
         (f"550 ann: no such user; mail was from news@{OURS}", False),
         ("550 no such user", False),
+        ("550 Your domain has no MX record", True),
+        ("550 The account you send from has been closed", True),
+        ("550 Too many unknown recipients", True),
+        ("550 user unknown", False),
+        ("550 User unknown; check your address book", False),
         (f"550 Domain not{OURS} does not exist", False),
     ],
 )
@@ -50,11 +55,35 @@ def test_what_names_the_sender_alone_is_about_him(refusal: str, sender: bool) ->
     assert [(each.address, each.kind) for each in told.recipients] == [(ANN, "soft" if sender else "hard")]
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    ["expéditeur inconnu", "Unbekannter Absender", "el remitente no existe", "отправитель неизвестен", "发件人不存在"],
+)
+def test_a_sender_is_a_sender_in_other_languages(refusal: str) -> None:
+    assert returned(block(f"550 {refusal}")).kind == "soft"
+
+
+def test_of_two_behind_one_address_who_is_full_is_alive() -> None:
+    dead = block("550 5.1.1 user unknown", final="one@in.example", status="5.1.1")
+    full = block("552 mailbox full", final="two@in.example", status="5.2.2")
+    vague = block("", final="one@in.example")
+    assert [returned(*each).kind for each in ((dead, full), (full, dead), (dead, vague))] == ["soft", "soft", "hard"]
+
+
+def test_words_without_any_sign_of_a_server_blame_nobody() -> None:
+    words = "Your parcel could not be delivered: the recipient is unknown at this address. Write to help@shop.example."
+    for path, kind in (("<p@shop.example>", "soft"), ("<>", "hard"), ("<mailer-daemon@shop.example>", "hard")):
+        head = f"From: postmaster@shop.example\nReturn-Path: {path}\nSubject: Delivery failure"
+        assert classify(f"{head}\n\n{words}\n".encode()).kind == kind
+
+
 def test_who_is_in_the_domain_of_the_sender_is_told_apart_by_nothing() -> None:
     assert not about_sender(f"550 no such user in {OURS}", f"bob@{OURS}", {OURS})
 
 
-@pytest.mark.parametrize("later", ["try again later", "this is temporary", "at the moment", "mailbox in transit"])
+@pytest.mark.parametrize(
+    "later", ["try again later", "this is temporary", "at the moment", "versuchen Sie es später", "请稍后再试"]
+)
 def test_a_refusal_for_now_is_not_for_ever(later: str) -> None:
     assert returned(block(f"550 5.1.1 mailbox does not exist, {later}")).kind == "soft"
 
@@ -125,3 +154,8 @@ def test_lines_may_end_as_they_did_on_old_machines() -> None:
     head = "From: postmaster@x.example\nSubject: Undeliverable\nContent-Type: text/plain; charset=unicode-1-1-utf-7"
     mail = f"{head}\n\n{ANN}: Empf+AOQ-nger unbekannt\n"
     assert classify(mail.encode()).kind == classify(mail.replace("\n", "\r").encode()).kind == "hard"
+
+
+@pytest.mark.parametrize("words", ["message contains unknown user agent", "content contains an unknown link"])
+def test_a_word_inside_another_is_not_it(words: str) -> None:
+    assert returned(block(f"550 {words}")).kind == "soft"
