@@ -59,6 +59,7 @@ def console_routes(parts: ConsoleParts) -> list[Route]:
     console = Console(parts)
     pages = console_pages(console, CampaignPages(parts.campaigns), TypePages(parts.registry), TextPages(parts.texts))
     gatekeeper = Gatekeeper(parts.gateway.sessions, pages, parts.questions.prepare)
+    parts.gateway.sessions.on_sign_in = parts.questions.prepare
     return [
         _public("consoleSignInPage", "GET", "/console/sign-in", console.sign_in_page),
         _public("consoleSignIn", "POST", "/console/sign-in", console.sign_in),

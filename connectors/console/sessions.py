@@ -59,6 +59,8 @@ class Sessions:
         self._revoked = revoked
         self._ended: dict[str, int] = {}
         self._signed_out: dict[str, int] = {}
+        self.on_sign_in: Callable[[], None] = lambda: None
+        """Hears, in the follower's thread, of a sign-in, at whichever gateway: that person may come."""
 
     def open(self, person: Principal) -> str:
         """The value of `Set-Cookie` for a person who has signed in."""
@@ -115,13 +117,15 @@ class Sessions:
         self._signed_out[session.name] = now_ms + LIFETIME // _MS
 
     def on_record(self, record: Record) -> None:
-        """Take a record of `audit`: somebody ended all of his sessions.
+        """Take a record of `audit`: somebody signed in, or ended all of his sessions.
 
         :raises MalformedRecordError: it does not decode.
         """
         act = AUDIT.decode(record.value)
         if act.act == "sign_out_everywhere":
             self.end(act.by, act.at)
+        elif act.act == "sign_in":
+            self.on_sign_in()
 
     def end(self, name: str, at: int) -> None:
         """Whatever this person began by then is over."""

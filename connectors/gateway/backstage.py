@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -106,13 +106,12 @@ class Questions:
     def __init__(self, open_backstage: OpenBackstage) -> None:
         self._open = open_backstage
         self._threads = ThreadPoolExecutor(_AT_ONCE, "backstage")
-        self._is_prepared = False
+        self._prepared: Future[object] | None = None
 
     def prepare(self) -> None:
         """Somebody may ask soon: load what that needs, in one of the threads; the caller does not wait."""
-        if not self._is_prepared:
-            self._is_prepared = True
-            self._threads.submit(lambda: self._open().records(LedgerSearch(event=""), 1))
+        if self._prepared is None:
+            self._prepared = self._threads.submit(lambda: self._open().records(LedgerSearch(event=""), 1))
 
     async def ask(self, question: Callable[[Backstage], T]) -> T:
         """The answer.
@@ -120,7 +119,13 @@ class Questions:
         :raises ProblemError: 503: log or archive cannot be read just now.
         """
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: question(self._open()))
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question)
         except CarillonError as error:
             _logger.warning("question_failed", error=type(error).__name__)
             raise retry_later(503, "log or archive cannot be read just now; ask again", 2_000) from error
+
+    def _answer(self, question: Callable[[Backstage], T]) -> T:
+        """Two threads that load the same take longer than one."""
+        if self._prepared is not None:
+            wait([self._prepared])
+        return question(self._open())

@@ -1,4 +1,6 @@
-"""What the gateway shows to operators and support, by the same code as the commands."""
+"""What the gateway shows to operators and support, by the same code as the commands, which is loaded when it is needed:
+the first page that reads the ledger waits for less.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.archive.records import TopicRecords
@@ -18,16 +20,16 @@ from connectors.inbox.options import InboxRedisOptions
 from connectors.letter_pages import letter_page, newest_letters
 from connectors.log.interface import Log
 from connectors.paging import ListCursor, Listed
-from flows.commands.dead_letters import Decider, discard_letters, letter_record, retry_letters
-from flows.commands.explain import explain
 from flows.commands.output import Output
-from flows.commands.try_type import try_type
 from flows.process.directories import ARCHIVE, LEDGER
 from operators.campaigns import SENDER, TEST_SENDER
 from state.model.dead_letter import Selection
 from state.model.ledger import EventCounts
 from state.model.registry import RegistryInForce
 from state.model.topics import AUDIT
+
+if TYPE_CHECKING:
+    from flows.commands.dead_letters import Decider
 
 _COLUMNS = {"sender": "sender_id", "type": "type", "object": "object", "outcome": "outcome", "reason": "reason"}
 
@@ -56,6 +58,8 @@ class LogBackstage:
 
     def explain(self, event: str, user: str) -> Sequence[Shown]:
         """By `carillon explain`."""
+        from flows.commands.explain import explain
+
         output = Collected()
         types = self.types.current
         known = explain(self.data_dir, self.log, types, event=event, user=user, output=output, redis=self.redis)
@@ -85,6 +89,8 @@ class LogBackstage:
 
     def letters(self, wanted: Selection, limit: int, start: ListCursor = ()) -> Listed[Shown]:
         """By `carillon dead-letters list --newest`."""
+        from flows.commands.dead_letters import letter_record
+
         page = letter_page(self.log, wanted.wants, limit, start, everything=wanted.everything)
         return Listed([letter_record(each) for each in page.found], page.onward, page.looked_to_ms, page.unreadable)
 
@@ -94,15 +100,21 @@ class LogBackstage:
 
     def letter(self, name: str) -> Shown | None:
         """By its id."""
+        from flows.commands.dead_letters import letter_record
+
         found = self._letters().named([name]).get(name)
         return None if found is None else letter_record(found)
 
     def try_type(self, name: str, table: dict[str, Any] | None) -> dict[str, Any]:
         """In a process of its own."""
+        from flows.commands.try_type import try_type
+
         return try_type(self.data_dir, name, table)
 
     def decide_letter(self, letter: str, by: Decider | None, *, retry: bool) -> Shown:
         """By `carillon dead-letters retry` and `discard`."""
+        from flows.commands.dead_letters import discard_letters, retry_letters
+
         output, chosen = Collected(), Selection(ids=[letter])
         if retry:
             retry_letters(self.log, self._letters(), chosen, output, now_ms=_now_ms, again=False, by=by)

@@ -30,6 +30,31 @@ def test_it_is_prepared_once_and_nobody_waits_for_it() -> None:
     assert opened[0] != threading.current_thread().name
 
 
+def test_who_asks_while_it_is_prepared_waits_for_that_and_loads_nothing_beside_it() -> None:
+    loading, loaded, opened = threading.Event(), threading.Event(), list[int]()
+
+    class Quick:
+        def records(self, *_asked: Any) -> None:
+            loading.set()
+            assert loaded.wait(10)
+
+    def opens() -> Any:
+        opened.append(1)
+        return Quick()
+
+    async def ask() -> list[int]:
+        asked = asyncio.create_task(questions.ask(lambda _backstage: list(opened)))
+        assert await asyncio.to_thread(loading.wait, 10)
+        await asyncio.sleep(0.05)
+        assert opened == [1]
+        loaded.set()
+        return await asked
+
+    questions = Questions(opens)
+    questions.prepare()
+    assert asyncio.run(ask()) == [1, 1]
+
+
 def test_what_cannot_be_prepared_is_tried_again_by_who_asks() -> None:
     tried, began = list[int](), threading.Event()
 

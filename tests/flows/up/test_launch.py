@@ -7,14 +7,20 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from helpers.places import ROOT
+from helpers.waiting import wait_for
 
+from connectors.audit import audit_record
+from connectors.log.embedded.log import EmbeddedLog
 from flows.config.settings import Settings
 from flows.process.opening import open_configured_log, system_topics
 from flows.up.supervisor import FLOW_PROCESSES, SANDBOX
+from infra.services import free_port, wait_port
+from state.model.audit import AuditRecord
 
 HEAVY = "aiosmtplib bytewax confluent_kafka cryptography jinja2 numpy phonenumbers pyarrow redis rocksdict wreq".split()
 NEEDED = {
@@ -24,6 +30,7 @@ NEEDED = {
     "deliver": "aiosmtplib bytewax cryptography jinja2 wreq",
     "inbox": "bytewax numpy pyarrow rocksdict",
     "gateway": "cryptography jinja2 rocksdict",
+    "first page of the ledger": "cryptography jinja2 numpy pyarrow rocksdict",
     "up": "",
     SANDBOX: "cryptography",
 }
@@ -31,6 +38,7 @@ NEEDED = {
 MODULES = {
     **{process.name: [f"flows.{flow}" for flow in process.flows] for process in FLOW_PROCESSES},
     "gateway": ["flows.gateway"],
+    "first page of the ledger": ["flows.gateway", "flows.commands.backstage"],
     "up": ["flows.cli", "flows.commands.up"],
     SANDBOX: ["connectors.sandbox.__main__"],
 }
@@ -42,6 +50,32 @@ def test_a_process_loads_what_it_needs(process: str) -> None:
     code = f"import sys, {', '.join(MODULES[process])}; {_TELL}"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert told.stdout.split() == NEEDED[process].split()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells what a process has loaded")
+@pytest.mark.parametrize(("hours", "is_loaded"), [(7, True), (9, False)])
+def test_a_gateway_that_starts_loads_what_reads_the_ledger_if_somebody_may_come_with_a_session(
+    tmp_path: Path, hours: int, is_loaded: bool
+) -> None:
+    at = time.time_ns() // 1_000_000 - hours * 3_600_000
+    log = EmbeddedLog(tmp_path, clock=lambda: at)
+    log.ensure_topics(system_topics(Settings()))
+    log.append([audit_record(AuditRecord(at=at, by="ann", role="ops", act="sign_in"))])
+    log.close()
+    port = free_port()
+    environment = {**os.environ, "CARILLON_DATA_DIR": str(tmp_path), "CARILLON_GATEWAY__PORT": str(port)}
+    process = subprocess.Popen([sys.executable, "-m", "flows.gateway", "ordinary"], cwd=ROOT, env=environment)
+    maps = Path(f"/proc/{process.pid}/maps")
+    try:
+        wait_port(port, process)
+        if is_loaded:
+            wait_for(lambda: "pyarrow" in maps.read_text(), what="it is loaded, and nobody asked for a page")
+        else:
+            time.sleep(1)
+            assert "pyarrow" not in maps.read_text()
+    finally:
+        process.terminate()
+        process.wait(40)
 
 
 def test_a_process_ends_with_its_owner_also_if_that_has_not_read_the_last_beat() -> None:
