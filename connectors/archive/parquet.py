@@ -14,16 +14,20 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+import structlog
 
 from connectors.archive.forms import LEDGER, ArchiveForm
 from connectors.archive.manifest import ArchiveManifest, Part, Retired, read_manifest, write_manifest
 from connectors.metrics import ARCHIVE_PARTS, ARCHIVE_ROWS
 from state.disk.files import flush
+from state.model.errors import StateDamagedError
 from state.progress import made
 
+_logger = structlog.get_logger(__name__)
 HOUR_MS = 3_600_000
 _SUFFIX = ".parquet"
 _NO_SPAN = (-1, -1)
+_LEFT_FOR = timedelta(minutes=10)
 _ALIKE = 16
 """So many small parts of about the same size become one: a row is written some three times before its hour ends."""
 
@@ -52,6 +56,8 @@ class ArchiveWriter:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory, self._options, self._form = directory, options or ArchiveOptions(), form
         self._manifest = read_manifest(directory)
+        self._left: dict[int, int] = {}
+        """Hours that cannot be merged, and when to try again."""
         self._remove_unnamed()
 
     @property
@@ -79,18 +85,31 @@ class ArchiveWriter:
         ARCHIVE_ROWS.inc(len(table))
 
     def merge_hours(self, now_ms: int) -> int:
-        """Merge the parts of each hour that ended, and join small ones of the others. Gives the hours merged."""
-        settled = now_ms - _ms(self._options.settle)
+        """Merge the parts of each hour that ended, and join small ones of the others. Gives the hours merged.
+
+        An hour with a part that is damaged or gone stays as it is, and is looked at again after some minutes.
+        """
         merged = 0
         for hour in sorted({part.hour for part in self._manifest.parts}):
-            parts = [part for part in self._manifest.parts if part.hour == hour]
-            if (hour + 1) * HOUR_MS > settled:
-                self._join(hour, parts, now_ms)
-            elif not all(part.compacted for part in parts):
-                made()
-                self._merge(hour, parts, now_ms)
-                merged += 1
+            if self._left.get(hour, now_ms) > now_ms:
+                continue
+            try:
+                merged += self._merge_hour(hour, now_ms)
+            except (StateDamagedError, FileNotFoundError) as error:
+                self._left[hour] = now_ms + _ms(_LEFT_FOR)
+                _logger.warning("archive_part_damaged", problem=str(error))
         return merged
+
+    def _merge_hour(self, hour: int, now_ms: int) -> bool:
+        parts = [part for part in self._manifest.parts if part.hour == hour]
+        if (hour + 1) * HOUR_MS > now_ms - _ms(self._options.settle):
+            self._join(hour, parts, now_ms)
+            return False
+        if all(part.compacted for part in parts):
+            return False
+        made()
+        self._merge(hour, parts, now_ms)
+        return True
 
     def _join(self, hour: int, parts: list[Part], now_ms: int) -> None:
         """A query opens every part: there are a few dozen small ones of an hour at most."""

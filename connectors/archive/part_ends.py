@@ -9,14 +9,19 @@ upper half of a text's XXH64 says which block, and the lower half one bit in eac
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
+
+from state.model.errors import StateDamagedError
 
 BOUNDED: Final = ("kind", "key_group", "user", "time", "event_id", "first_event_id", "log_ms")
 """Columns whose bounds parts of the ledger have; those of earlier releases lack the last."""
@@ -37,6 +42,20 @@ _WORDS: Final = (
 _LOW = (1 << 32) - 1
 Bounds = tuple[Any, Any] | None
 """The lowest and the highest value; None: all are null."""
+
+
+@contextmanager
+def naming_damage(file: Path) -> Iterator[None]:
+    """Around a look into a part.
+
+    :raises StateDamagedError: it is no sound Parquet, or the disk cannot read it.
+    """
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EIO):
+            raise
+        raise StateDamagedError(f"{file} is damaged: put a copy of it in its place") from error
 
 
 class RowGroup(NamedTuple):
@@ -77,7 +96,8 @@ def row_groups_of(file: Path) -> Sequence[RowGroup]:
 
 @lru_cache(_PARTS_KEPT)
 def _row_groups(file: Path, _version: tuple[int, int]) -> Sequence[RowGroup]:
-    end = pq.read_metadata(file, memory_map=True)
+    with naming_damage(file):
+        end = pq.read_metadata(file, memory_map=True)
     return [_row_group(file, number, end.row_group(number)) for number in range(end.num_row_groups)]
 
 

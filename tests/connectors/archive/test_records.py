@@ -10,13 +10,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from helpers.places import GOLDEN
+from helpers.records import decision
+from structlog.testing import capture_logs
 
-from connectors.archive.forms import RAW, raw_records, raw_table
+from connectors.archive.forms import LEDGER, RAW, ArchiveForm, raw_records, raw_table
 from connectors.archive.manifest import Part, archived_up_to, read_manifest
 from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
 from connectors.archive.records import TopicRecords
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, Record, TopicSpec
+from state.ledger import packed_ledger
 from state.model.errors import OffsetOutOfRangeError, UnknownTopicError
 
 HOUR = 480_000 * HOUR_MS
@@ -70,6 +73,31 @@ def test_records_come_back_as_they_were_also_out_of_merged_hours(archive: Path) 
     assert read(topic, 0, 1500) == everything
     for first, end in [(0, 1), (149, 151), (433, 1207), (1499, 1500), (700, 700)]:
         assert read(topic, first, end) == everything[first:end]
+
+
+@pytest.mark.parametrize("form", [RAW, LEDGER])
+@pytest.mark.parametrize("damage", ["torn", "other", "gone"])
+def test_a_damaged_part_is_named_and_leaves_its_hour_alone(tmp_path: Path, form: ArchiveForm, damage: str) -> None:
+    writer = ArchiveWriter(tmp_path, ArchiveOptions(readers=timedelta()), form)
+    for number, hour in enumerate((0, 0, 1, 1)):
+        at_ms, new = HOUR + hour * HOUR_MS, decision("ann", f"e{number}", "INBOX", ("d", number, 0))
+        decided = [Record(new.topic, 0, number, at_ms, new.key, new.value, new.headers)]
+        raw = raw_table(records(number, number + 1, at_ms))
+        writer.write(packed_ledger(decided)[0] if form is LEDGER else raw, number + 1)
+    file = tmp_path / writer.manifest.parts[0].file
+    content = file.read_bytes()
+    at = len(content) // 3
+    torn = b"\xde\xad\xbe\xef" * (len(content) // 8)
+    file.unlink()
+    if damage != "gone":
+        file.write_bytes(content[:at] + torn + content[at + len(torn) :] if damage == "torn" else b"PAR1")
+    now_ms = HOUR + 3 * HOUR_MS
+    with capture_logs() as logs:
+        assert writer.merge_hours(now_ms) == 1, "the other hour"
+        assert writer.merge_hours(now_ms + 1000) == 0
+    assert [(each["event"], str(file) in each["problem"]) for each in logs] == [("archive_part_damaged", True)]
+    file.write_bytes(content)
+    assert writer.merge_hours(now_ms + 600_000) == 1, "a copy was put in its place"
 
 
 def test_a_slice_of_a_table_has_the_headers_of_its_own_records() -> None:
