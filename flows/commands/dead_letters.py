@@ -204,7 +204,10 @@ def given_back(letters: DeadLetters, filed: FiledLetter, partitions: int, *, aga
     """
     letter = filed.letter
     if is_final(letter):
-        raise RetryRefusedError("a delivery that ended is final; its producer posts the event again")
+        raise RetryRefusedError(
+            "a delivery that ended is final; its producer posts the event again, with a new event_id and a new "
+            "idempotency_key, since it is a repeat without"
+        )
     if filed.retries and not again:
         raise RetryRefusedError("it was retried already; --again does it once more")
     record = letters.record(letter.source)

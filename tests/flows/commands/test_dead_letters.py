@@ -178,6 +178,7 @@ def test_what_cannot_be_given_back_is_refused_with_the_reason(bench: Bench) -> N
     assert listed[1] == {"unreadable": 1}
     (refused,) = asked(bench, "retry", failed.id, code=1)
     assert "final" in refused["reason"]
+    assert "a new event_id and a new idempotency_key" in refused["reason"]
     assert asked(bench, "retry", "--all") == []
 
     bench.append(bench.event("old", target="u1"))
