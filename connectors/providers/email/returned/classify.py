@@ -34,6 +34,9 @@ def classify(raw: bytes) -> Returned:
     found = _complaint(seen) or _reported(seen) or receipt(seen) or answered(seen) or told(_in_words(seen))
     found = found or Returned("none", "")
     doubts = [*found.doubts, *(["only its begin was read"] if outer.mail.cut else [])]
+    if found.kind == "hard" and not outer.ends:
+        found = replace(found, kind="soft", recipients=tuple(replace(each, kind="soft") for each in found.recipients))
+        doubts.append("it ends amid what says why")
     if found.kind != "none" and not found.recipients:
         doubts.append("no recipient found")
     if any(each.cause == "other" for each in found.recipients):

@@ -49,6 +49,8 @@ class Mail:
     parts: tuple[Leaf, ...]
     cut: bool
     """It was longer than `BYTES_MAX`, or had more parts than are looked at."""
+    ends: bool
+    """Of its parts the last has an end; false: more may have come, as of a mail that is half written."""
 
 
 def read_mail(raw: bytes) -> Mail:
@@ -60,9 +62,8 @@ def read_mail(raw: bytes) -> Mail:
     fields = read_fields(_decoded(head, ""))
     parts: list[Leaf] = []
     _collect(fields, body, parts, 0)
-    return Mail(
-        fields, _type_of(fields).get_content_type(), tuple(parts), len(raw) > BYTES_MAX or len(parts) >= _PARTS_MAX
-    )
+    kind, cut = _type_of(fields), len(raw) > BYTES_MAX or len(parts) >= _PARTS_MAX
+    return Mail(fields, kind.get_content_type(), tuple(parts), cut, _ends(body, _parameter(kind, "boundary")))
 
 
 def read_fields(text: str) -> MailFields:
@@ -136,6 +137,11 @@ def _parameter(kind: Message, name: str) -> str:
 def _pieces(body: bytes, boundary: bytes) -> list[bytes]:
     line = re.compile(rb"^--" + re.escape(boundary) + rb"(?:--)?[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
     return line.split(body, maxsplit=_PARTS_MAX)
+
+
+def _ends(body: bytes, boundary: str) -> bool:
+    line = b"--" + boundary.encode("utf-8", "surrogateescape")
+    return not boundary or line not in body or re.search(rb"(?m)^" + re.escape(line) + rb"--", body) is not None
 
 
 def _transferred(body: bytes, encoding: str) -> bytes:

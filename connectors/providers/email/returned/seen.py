@@ -55,6 +55,14 @@ class Seen:
         return self.mail.fields.get(name, "")
 
     @property
+    def ends(self) -> bool:
+        """Whether all is here of what says why: what is cut is the mail that is returned, if anything is."""
+        last = self.mail.parts[-1].content_type if self.mail.parts else ""
+        return self.mail.ends or not (
+            last in _STATUS_TYPES or (last.startswith("text/") and last not in _RETURNED_TYPES)
+        )
+
+    @property
     def senders(self) -> frozenset[str]:
         """The domains of whom the mail was from, to whom this comes back; in lower case."""
         fields = (self.field("to"), self.sent.get("from", ""), self.sent.get("return-path", ""))

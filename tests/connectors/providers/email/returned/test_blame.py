@@ -159,3 +159,19 @@ def test_lines_may_end_as_they_did_on_old_machines() -> None:
 @pytest.mark.parametrize("words", ["message contains unknown user agent", "content contains an unknown link"])
 def test_a_word_inside_another_is_not_it(words: str) -> None:
     assert returned(block(f"550 {words}")).kind == "soft"
+
+
+def test_half_a_report_blames_nobody() -> None:
+    """A mail that is still being written, or was cut: what would save the address may be in the rest."""
+    whole = "\n".join(
+        (block("550 5.1.1 no such user", status="5.1.1"), "", block("", action="relayed", status="2.0.0"))
+    )
+    head = (
+        f"From: MAILER-DAEMON@mx.example\nReturn-Path: <>\nSubject: Undelivered Mail\n{REPORT}\n\n--b\n\nIt failed.\n"
+    )
+    mail = f"{head}--b\nContent-Type: message/delivery-status\n\n{whole}\n"
+    mail += f"--b\nContent-Type: message/rfc822\n\n{SENT}\n--b--\n"
+    assert {classify(mail[:length].encode()).kind for length in range(len(mail))} == {"none", "soft"}
+    one = mail.replace("Action: relayed", "Action: failed")
+    assert classify(one.encode()).kind == "hard"
+    assert classify(one[: one.index(SENT) + 20].encode()).kind == "hard"
