@@ -15,10 +15,13 @@ _LATER = re.compile(
     re.IGNORECASE,
 )
 _TO_SENDER = re.compile(
-    r"\byour (?:own )?(?:e-?mail )?(?:address|account|domain|host(?:name)?|mail ?server|server|ip|network)\b"
-    r"(?!'s| (?:book|list|admin|manage|support|help|provider))|\b(?:account|address|server|host|domain) (?:that )?"
-    r"you (?:are )?(?:send|sent)|\bsending (?:user|account|address|server|host|domain|ip)|\byou (?:are not|must|need)\b"
-    r"|too many|harvest|\bheaders?\b|post denied|subscriber list",
+    r"(?:\A[\d.\s#:;-]*|\b(?:of|from|for|by|because|since|as) )your (?:own )?(?:e-?mail )?"
+    r"(?:address|account|domain|host(?:name)?|mail ?server|server|ip|network)\b"
+    r"(?!'s| (?:book|list|admin|manage|support|help))"
+    r"|\byou (?:are )?(?:send|sent)(?:ing)? (?:\w+ )?from\b|\bsending (?:user|account|address|server|host|domain|ip)"
+    r"|\byou (?:are not|(?:must|need to) (?:be|first|register|authenticate|log|subscribe))\b|too many|harvest"
+    r"|\b(?:missing|invalid|malformed|bad|to:?|from:?) (?:\w+ )?headers?\b|\bmissing (?:to|from)\b"
+    r"|post denied|subscriber list",
     re.IGNORECASE,
 )
 """Said of who sends or what he sent, and of many addresses."""
@@ -31,7 +34,7 @@ def blamed(cause: Cause, refusal: str, recipient: str, senders: Collection[str])
     """
     if not cause.hard:
         return cause
-    if _LATER.search(refusal[:TEXT_MAX]):
+    if _LATER.search(_answer(refusal)):
         return Cause(False, cause.name)
     return Cause(False, "sender_refused") if about_sender(refusal, recipient, senders) else cause
 
@@ -41,15 +44,20 @@ def about_sender(refusal: str, recipient: str, senders: Collection[str]) -> bool
 
     A recipient in the sender's own domain is not told apart from him by a domain.
     """
-    said = refusal[:TEXT_MAX].lower()
-    code = _CODE.search(said)
-    said = said[code.start() :] if code else said
+    said = _answer(refusal).lower()
     local, _, domain = recipient.lower().rpartition("@")
     if _named(domain, said) or _named(local, said):
         return False
     return _TO_SENDER.search(said) is not None or (
         domain not in senders and any(_named(each, said) for each in senders)
     )
+
+
+def _answer(refusal: str) -> str:
+    """From the reply code on, where there is one: other servers may have been tried before."""
+    said = refusal[:TEXT_MAX]
+    code = _CODE.search(said)
+    return said[code.start() :] if code else said
 
 
 def _named(name: str, said: str) -> bool:

@@ -42,7 +42,7 @@ _NOT_THERE = (
     rf"(?:{_UNKNOWN}|"
     r"unkown|not? ?found|(?:does|do|did)(?:n'?t| ?not) (?:\w+ )?(?:exist|appear)|not exist\w*|non-?exist\w*"
     r"|no such|(?:is|are|was|be) invalid|"
-    r"invalid(?! (?:helo|ehlo|sender|content|command|header|message|certificate|response))|"
+    r"invalid(?! (?:dns|mx|helo|ehlo|sender|content|command|header|message|certificate|response))|"
     r"not (?:a |an )?(?:\w+ )?(?:known|valid|listed|local|registered|recognized"
     r"|recognised|active)|(?:is|are)n't (?:a )?(?:known|valid|listed)|(?:could|can|was|were)(?: ?n[o']t|not) (?:be )?"
     r"(?:found|resolved|located)|no longer (?:\w+ ){0,3}?(?:valid|exists?|active|available|in use|"
@@ -262,7 +262,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"recipient (?:is |was )?(?:not (?:accepted|ok|verified)|no longer on)",
             r"not on this (?:server|system)",
             r"address (?:couldn't|could not|wasn't|was not|cannot) be found",
-            r"unable to find (?:the )?(?:recipient|user)",
+            r"unable to find (?:the )?(?:recipient|user|[^\s@]{1,64}@)",
             r"not known (?:here|at this)|mail ?box[^\n]{0,30}?not here",
             r"no (?:local )?(?:user|recipient|mailbox)\b|out-?of-?date address",
         ),
@@ -270,7 +270,8 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "recipient_refused",
         _any(
-            r"mail ?box (?:is |was )?(?:not (?:available|accessible)|unavailable)",
+            r"mail ?box (?:is |was )?(?:not (?:available|accessible)|unavailable)"
+            r"(?![^@]{0,200}?(?:polic|restrict|\bdns\b))",
             r"recipient address rejected: access denied",
             r"(?:recipient|address|rcpt)(?: to)?:? (?:address )?reject(?:ed)?\b(?![^\n]{0,120}?polic)",
         ),

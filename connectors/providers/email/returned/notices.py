@@ -124,7 +124,8 @@ def _named(seen: Seen, ours: frozenset[str]) -> list[Named]:
     told = named_in(seen.notice, ours) or [
         each._replace(words=f"{subject}\n{seen.notice}") for each in named_in(subject, ours)
     ]
-    strange = [each for each in told if each.address.rpartition("@")[2] not in seen.senders]
+    senders = seen.senders
+    strange = [each for each in told if each.address.rpartition("@")[2] not in senders]
     to = (address_in(seen.field("to")) or "").lower()
     return strange or told or fallen_back or named_in(seen.notice, frozenset((seen.sender, to, _TAG.sub("@", to))))
 

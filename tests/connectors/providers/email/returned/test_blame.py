@@ -43,6 +43,10 @@ def block(diagnostic: str, *, final: str = ANN, action: str = "failed", status: 
         ("550 The account you send from has been closed", True),
         ("550 Too many unknown recipients", True),
         ("550 user unknown", False),
+        ("550 Message contains an invalid To header", True),
+        ("550 5.1.1 No such user. Please check your address", False),
+        ("550 The address you sent to does not exist", False),
+        ("550 address not found; your mail server got this answer at 10:00", False),
         ("550 User unknown; check your address book", False),
         (f"550 Domain not{OURS} does not exist", False),
     ],
@@ -175,3 +179,21 @@ def test_half_a_report_blames_nobody() -> None:
     one = mail.replace("Action: relayed", "Action: failed")
     assert classify(one.encode()).kind == "hard"
     assert classify(one[: one.index(SENT) + 20].encode()).kind == "hard"
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("", "hard"),
+        (" (S2017)", "hard"),
+        (". Reject due to policy restrictions", "soft"),
+        ("; invalid DNS MX record", "soft"),
+    ],
+)
+def test_what_rfc_5321_calls_every_550_says_less_than_a_reason(reason: str, kind: str) -> None:
+    assert returned(block(f"550 Requested action not taken: mailbox unavailable{reason}")).kind == kind
+
+
+def test_only_the_last_answer_counts() -> None:
+    refusal = "host a: connection timed out; host b said: 550 5.1.1 no such user"
+    assert (returned(block(refusal)).kind, returned(block(f"{refusal}, try again later")).kind) == ("hard", "soft")
