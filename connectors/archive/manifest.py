@@ -61,7 +61,7 @@ class ArchiveManifest(msgspec.Struct, frozen=True):
 def read_manifest(directory: Path) -> ArchiveManifest:
     """The manifest of a partition's directory; an empty one where there is none yet.
 
-    :raises StateDamagedError: it cannot be read; restore it, or delete the directory to have it written again from
+    :raises StateDamagedError: it cannot be read; restore it, or move the directory aside to have it written again from
         what the log retains.
     """
     try:
@@ -71,7 +71,10 @@ def read_manifest(directory: Path) -> ArchiveManifest:
     try:
         manifest = msgspec.json.decode(content, type=ArchiveManifest)
     except msgspec.DecodeError as error:
-        raise StateDamagedError(f"{directory / FILE}: {error}; restore it, or delete {directory}") from error
+        raise StateDamagedError(
+            f"{directory / FILE}: {error}; put a copy in its place, or move {directory} aside: what the log has "
+            "is archived anew"
+        ) from error
     if manifest.version != VERSION:
         raise StateVersionError(f"{directory / FILE}: version {manifest.version}, this program knows {VERSION}")
     return manifest

@@ -121,7 +121,7 @@ class Questions:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question)
         except CarillonError as error:
-            _logger.warning("question_failed", error=type(error).__name__)
+            _logger.warning("question_failed", error=type(error).__name__, problem=str(error))
             raise retry_later(503, "log or archive cannot be read just now; ask again", 2_000) from error
 
     def _answer(self, question: Callable[[Backstage], T]) -> T:

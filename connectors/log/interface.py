@@ -16,6 +16,8 @@ from collections.abc import Container, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple, Protocol
 
+from state.model.errors import LogError
+
 Headers = tuple[tuple[str, bytes], ...]
 """Names and values in the order in which they were appended; a name may repeat."""
 
@@ -54,6 +56,14 @@ class TopicSpec(NamedTuple):
     partitions: int
     compacted: bool = False
     retention_ms: int | None = None
+
+
+def other_partitions(spec: TopicSpec, found: int) -> LogError:
+    """What a topic that exists with another number says."""
+    return LogError(
+        f"topic {spec.name} has {found} partitions, not {spec.partitions}: log.partitions is fixed once there are "
+        "topics; set it as it was"
+    )
 
 
 OWNERS = "owners"

@@ -33,7 +33,7 @@ from connectors.log.embedded.doorbell import Ringer
 from connectors.log.embedded.frames import Block, pack_frames
 from connectors.log.embedded.partition import PartitionFile, create
 from connectors.log.embedded.reading import EmbeddedReader
-from connectors.log.interface import Claim, NewRecord, TopicSpec
+from connectors.log.interface import Claim, NewRecord, TopicSpec, other_partitions
 from state.disk.files import publish_file
 from state.model.errors import LogError, LogUnavailableError, UnknownTopicError
 
@@ -94,7 +94,7 @@ class EmbeddedLog:
                 raise LogError(f"topic {spec.name!r} with {spec.partitions} partitions: bad name or number")
             settings = self._create(spec)
             if settings.partitions != spec.partitions:
-                raise LogError(f"topic {spec.name} has {settings.partitions} partitions, not {spec.partitions}")
+                raise other_partitions(spec, settings.partitions)
 
     def topics(self) -> list[str]:
         """Give the names of all topics."""

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]  # the package re-exports both
 
-from connectors.log.interface import RECORD_MAX_BYTES, Claim, NewRecord, TopicSpec
+from connectors.log.interface import RECORD_MAX_BYTES, Claim, NewRecord, TopicSpec, other_partitions
 from connectors.log.kafka.appending import ConfirmingProducer
 from connectors.log.kafka.errors import may_pass, named_errors, unless
 from connectors.log.kafka.fencing import owner_header
@@ -111,7 +111,7 @@ class KafkaLog:
         for spec in specs:
             found = self._await_topic(spec.name)
             if found != spec.partitions:
-                raise LogError(f"topic {spec.name} has {found} partitions, not {spec.partitions}")
+                raise other_partitions(spec, found)
 
     def partitions(self, topic: str) -> int:
         """Give the number of partitions."""

@@ -322,7 +322,7 @@ def test_a_damaged_manifest_is_an_error_that_says_what_to_do(tmp_path: Path) -> 
     directory = tmp_path / "0"
     directory.mkdir()
     (directory / "manifest.json").write_bytes(b'{"version":1,"offs')
-    with pytest.raises(StateDamagedError, match="restore it, or delete"):
+    with pytest.raises(StateDamagedError, match="put a copy in its place, or move"):
         ArchiveWriter(directory)
 
 

@@ -8,12 +8,14 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from tidy.tree import File, sources
 
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, TopicSpec
 from connectors.log.topics import STATIONS, TOPICS, read_by, topic_specs, written_by
 from state.model import topics as names
+from state.model.errors import LogError
 
 SPECS = topic_specs(2, timedelta(days=7))
 CALLS = {
@@ -83,4 +85,6 @@ def test_a_directory_with_a_topic_of_an_earlier_release_goes_on(tmp_path: Path) 
     with closing(EmbeddedLog(tmp_path, clock=lambda: time.time_ns() // 1_000_000)) as log:
         log.ensure_topics(SPECS)
         assert (log.end_offset("work", 1), log.end_offset("forgotten", 0)) == (1, 0)
+        with pytest.raises(LogError, match=r"has 2 partitions, not 3: .* set it as it was"):
+            log.ensure_topics(topic_specs(3, timedelta(days=7)))
     assert "forgotten" not in {spec.name for spec in SPECS}
