@@ -128,8 +128,10 @@ def open_backstage(settings: Settings, log: Log, types: RegistryInForce) -> Back
 
 def main(arguments: Sequence[str]) -> None:
     """See the module's text."""
-    kind: GatewayKind = "p0" if list(arguments) == ["p0"] else "ordinary"
-    run(load_settings(), kind)
+    if list(arguments) not in (["ordinary"], ["p0"]):
+        sys.stderr.write("usage: python -m flows.gateway ordinary|p0\n")
+        sys.exit(2)
+    run(load_settings(), "p0" if arguments[0] == "p0" else "ordinary")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,13 +29,14 @@ from connectors.providers.sms.smpp_options import SmppOptions
 from connectors.providers.sms.twilio import TwilioChannel
 from connectors.providers.web.chat import ChatChannel
 from connectors.providers.web.webhook import WebhookChannel
-from connectors.sandbox.options import sandbox_options
+from connectors.sandbox.options import SandboxOptions, sandbox_options
 from flows.config.access import callback_url, link_keys
 from flows.config.installed import installed_providers
-from flows.config.served import simulated
+from flows.config.served import TO_ADDRESSES, simulated
 from flows.config.settings import Settings
 from flows.process.open import clock_ms
 from state.model.bounce_address import BounceAddresses
+from state.model.errors import ConfigurationError
 from state.model.receipt import ReferenceKeys
 
 PROVIDERS: Mapping[str, Provider] = {
@@ -90,7 +91,7 @@ def providers_in_force(settings: Settings) -> dict[str, InForce]:
         sandbox ever ran in this data directory.
     """
     stand_ins, made = simulated(settings), _reporting(settings)
-    sandbox = sandbox_options(settings.data_dir / "sandbox") if stand_ins else None
+    sandbox = _stands_in(settings, stand_ins) if stand_ins else None
     found = {}
     for name, provider in PROVIDERS.items():
         options = getattr(settings.providers, name)
@@ -101,6 +102,17 @@ def providers_in_force(settings: Settings) -> dict[str, InForce]:
     for name, (provider, options) in installed_providers(settings).items():
         found[f"installed.{name}"] = InForce(provider, options, settings.egress)
     return found
+
+
+def _stands_in(settings: Settings, names: Iterable[str]) -> SandboxOptions:
+    try:
+        return sandbox_options(settings.data_dir / "sandbox")
+    except ConfigurationError as error:
+        lacking = sorted({PLACES[name][0] for name in names} - set(TO_ADDRESSES))
+        raise ConfigurationError(
+            f"providers: {', '.join(lacking)}: no provider is configured, and `carillon up`, which has simulated ones, "
+            f"never ran in {settings.data_dir}; name one of each in [providers], or start `carillon up`"
+        ) from error
 
 
 def _reporting(settings: Settings) -> dict[str, Provider]:

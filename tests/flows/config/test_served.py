@@ -139,5 +139,5 @@ def test_flows_need_no_sandbox_where_every_channel_has_a_provider(tmp_path: Path
         assert providers_in_force(given).keys() == {"apns", "smtp"} | texts.keys()
     only_push = replace(settings, providers=ProviderOptions(apns=ApnsOptions()))
     assert needs_sandbox(only_push)
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match="providers: email, sms: no provider is configured"):
         providers_in_force(only_push)

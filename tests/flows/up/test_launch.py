@@ -17,6 +17,7 @@ from helpers.waiting import wait_for
 from connectors.audit import audit_record
 from connectors.log.embedded.log import EmbeddedLog
 from flows.config.settings import Settings
+from flows.gateway import main
 from flows.process.opening import open_configured_log, system_topics
 from flows.up.supervisor import FLOW_PROCESSES, SANDBOX
 from infra.services import free_port, wait_port
@@ -50,6 +51,13 @@ def test_a_process_loads_what_it_needs(process: str) -> None:
     code = f"import sys, {', '.join(MODULES[process])}; {_TELL}"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert told.stdout.split() == NEEDED[process].split()
+
+
+@pytest.mark.parametrize("arguments", [[], ["P0"], ["p0", "ordinary"]])
+def test_a_gateway_of_no_kind_does_not_start(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert capsys.readouterr().err == "usage: python -m flows.gateway ordinary|p0\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells what a process has loaded")
