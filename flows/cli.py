@@ -24,6 +24,7 @@ from flows.commands.mail_arguments import mail_app
 from flows.commands.output import Output, complain
 from flows.commands.rollout import rollout_command
 from flows.commands.shared import (
+    CommandGroup,
     Data,
     Json,
     ProfileName,
@@ -39,6 +40,7 @@ from flows.commands.what_if import what_if_command
 from state.model.errors import CarillonError
 
 app = typer.Typer(
+    cls=CommandGroup,
     name="carillon",
     no_args_is_help=True,
     add_completion=False,
@@ -47,18 +49,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 topics_app = typer.Typer(no_args_is_help=True, help="The log's topics.")
-app.add_typer(topics_app, name="topics")
+app.add_typer(topics_app, cls=CommandGroup, name="topics")
 app.command("rollout")(rollout_command)
 app.command("what-if")(what_if_command)
 app.command("canary")(canary_command)
 
-app.add_typer(dead_letters_app, name="dead-letters")
-app.add_typer(campaign_app, name="campaign")
-app.add_typer(audit_app, name="audit")
-app.add_typer(followers_app, name="followers")
-app.add_typer(mail_app, name="mail")
-app.add_typer(templates_app, name="templates")
-app.add_typer(types_app, name="types")
+app.add_typer(dead_letters_app, cls=CommandGroup, name="dead-letters")
+app.add_typer(campaign_app, cls=CommandGroup, name="campaign")
+app.add_typer(audit_app, cls=CommandGroup, name="audit")
+app.add_typer(followers_app, cls=CommandGroup, name="followers")
+app.add_typer(mail_app, cls=CommandGroup, name="mail")
+app.add_typer(templates_app, cls=CommandGroup, name="templates")
+app.add_typer(types_app, cls=CommandGroup, name="types")
 
 if TYPE_CHECKING:
     from flows.commands.kill import ObeyedAfter

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from state.model.errors import ConfigurationError
 
@@ -27,6 +28,19 @@ def named(value: str | None) -> str | None:
     if value == "":
         raise typer.BadParameter("is empty; name one, or leave it out")
     return value
+
+
+class CommandGroup(TyperGroup):
+    """Commands of one name. An option of theirs that stands before them is refused with the place where it belongs."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See click."""
+        option = args[0].partition("=")[0] if args else ""
+        known = {name for command in self.commands.values() for param in command.params for name in param.opts}
+        if option in known.difference(*(param.opts for param in self.get_params(ctx))):
+            command = next((word for word in args if word in self.commands), "COMMAND")
+            ctx.fail(f"{option} belongs behind the command: {ctx.command_path} {command} {option} ...")
+        return super().parse_args(ctx, args)
 
 
 def moment_ms(text: str) -> int:

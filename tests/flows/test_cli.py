@@ -39,6 +39,13 @@ def test_a_mistyped_command_is_answered_with_the_nearest(words: list[str], near:
     assert f"Did you mean {near}?" in shown.output
 
 
+@pytest.mark.parametrize("words", [["types", "--data", "here", "list"], ["templates", "--data=here", "diff"]])
+def test_an_option_before_its_command_is_told_where_it_belongs(words: list[str]) -> None:
+    shown = typed(*words)
+    assert shown.exit_code == 2
+    assert f"{words[0]} {words[-1]} --data ..." in shown.output, shown.output
+
+
 @pytest.mark.parametrize(
     "words",
     [
