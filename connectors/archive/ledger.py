@@ -5,6 +5,7 @@ Works while the system runs and from any process. Where the rows are, and how fe
 """
 
 import itertools
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -86,12 +87,19 @@ class LedgerReader:
     def newest(
         self, query: LedgerQuery, limit: int, start: ListCursor = (), give_up: timedelta = PAGE_WITHIN
     ) -> Listed[dict[str, Any]]:
-        """A page of the records that match, those first which were written last. `give_up`: then it ends, full or not.
+        """A page of the records that match, those first which were written last. `give_up`: then it ends, full or not;
+        it counts from before the log's tail is read.
 
         Of an event that went to many people, what it began itself is found.
         """
         group = None if query.user is None else key_group(query.user)
-        return self._states.consistent(lambda: _page(self._states.by_hour(group), query, limit, start, give_up)[0])
+        until = time.monotonic() + give_up.total_seconds()
+
+        def page() -> Listed[dict[str, Any]]:
+            hours = self._states.by_hour(group)
+            return _page(hours, query, limit, start, timedelta(seconds=until - time.monotonic()))[0]
+
+        return self._states.consistent(page)
 
     def of_event(
         self, event: str, query: LedgerQuery, limit: int, start: ListCursor = (), give_up: timedelta = PAGE_WITHIN

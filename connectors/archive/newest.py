@@ -1,9 +1,9 @@
 """Pages of the ledger, from what was written last back, an hour of the archive at a time, or less of the last one.
 
-A page ends when it is full, or when its time would be up before it had looked once more for as long as the last time;
-then it says how far it looked, and where to go on. Records are in the order of the log's time; those of one millisecond
-by their own. A decision that is not final is shown as long as no later state of it was written. What a crashed process
-wrote twice, on both sides of the end of an hour, may come twice.
+A page ends when it is full, or when its time would be up before it had looked once more for half as long again as the
+last time; then it says how far it looked, and where to go on. Records are in the order of the log's time; those of one
+millisecond by their own. A decision that is not final is shown as long as no later state of it was written. What a
+crashed process wrote twice, on both sides of the end of an hour, may come twice.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ pc: Any = pyarrow.compute  # its stubs refuse value sets
 _EVER = 1 << 62
 _SPAN_MS = 30_000
 """What is looked at first of an hour that is not merged; then four times as much, and so on."""
+_LONGER = 1.5
+"""How much longer four times as much takes, about; up to 2.5 was seen."""
 _KINDS, _TERMINAL, _DECISION = pa.array(KINDS), pa.array(TERMINAL_DECISIONS), pa.scalar("decision")
 """Made once: whenever pyarrow takes a value of Python, it looks for a library that is not there."""
 _ORDER = ("log_ms", "time", "log_offset")
@@ -83,7 +85,7 @@ def newest_records(
             return Listed(_records(found), _behind(hits, shown, skip))
         skip = max(0, skip - len(hits.row))
         took, began = time.monotonic() - began, time.monotonic()
-        if low != min(wanted) * HOUR_MS and began + took > until:
+        if low != min(wanted) * HOUR_MS and began + _LONGER * took > until:
             return Listed(_records(found), (low, 0), low)
     return Listed(_records(found), None)
 
