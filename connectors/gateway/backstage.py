@@ -106,12 +106,12 @@ class Questions:
     def __init__(self, open_backstage: OpenBackstage) -> None:
         self._open = open_backstage
         self._threads = ThreadPoolExecutor(_AT_ONCE, "backstage")
-        self._prepared: Future[object] | None = None
+        self._prepared: Future[Backstage] | None = None
 
     def prepare(self) -> None:
         """Somebody may ask soon: load what that needs, in one of the threads; the caller does not wait."""
         if self._prepared is None:
-            self._prepared = self._threads.submit(lambda: self._open().records(LedgerSearch(event=""), 1))
+            self._prepared = self._threads.submit(self._open)
 
     async def ask(self, question: Callable[[Backstage], T]) -> T:
         """The answer.

@@ -10,22 +10,18 @@ from connectors.gateway.backstage import Questions
 
 
 def test_it_is_prepared_once_and_nobody_waits_for_it() -> None:
-    opened, loaded, looked = list[str](), threading.Event(), threading.Event()
-
-    class Slow:
-        def records(self, *_asked: Any) -> None:
-            looked.set()
+    opened, loaded, ended = list[str](), threading.Event(), threading.Event()
 
     def opens() -> Any:
         opened.append(threading.current_thread().name)
         assert loaded.wait(10)
-        return Slow()
+        ended.set()
 
     questions = Questions(opens)
     questions.prepare()
     questions.prepare()
     loaded.set()
-    assert looked.wait(10)
+    assert ended.wait(10)
     assert len(opened) == 1
     assert opened[0] != threading.current_thread().name
 
@@ -33,14 +29,10 @@ def test_it_is_prepared_once_and_nobody_waits_for_it() -> None:
 def test_who_asks_while_it_is_prepared_waits_for_that_and_loads_nothing_beside_it() -> None:
     loading, loaded, opened = threading.Event(), threading.Event(), list[int]()
 
-    class Quick:
-        def records(self, *_asked: Any) -> None:
-            loading.set()
-            assert loaded.wait(10)
-
     def opens() -> Any:
         opened.append(1)
-        return Quick()
+        loading.set()
+        assert loaded.wait(10)
 
     async def ask() -> list[int]:
         asked = asyncio.create_task(questions.ask(lambda _backstage: list(opened)))
