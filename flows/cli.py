@@ -29,6 +29,7 @@ from flows.commands.shared import (
     Json,
     ProfileName,
     existing_log,
+    in_order,
     moment_ms,
     named,
     settings_beside,
@@ -159,6 +160,7 @@ def ledger_command(
 
     if check and (event, user, since, until) != (None,) * 4:
         raise typer.BadParameter("--check looks at everything; leave the other options out")
+    in_order(since, until)
     settings, output = settings_beside(data), Output(as_json)
     query = LedgerQuery(event, user, from_ms=since, to_ms=until)
     with existing_log(settings) as log:
@@ -238,6 +240,7 @@ def replay_command(
         raise typer.BadParameter("--force belongs to --rebuild-state")
     if again and out:
         raise typer.BadParameter("--redeliver writes to the deliver topics; leave --out out")
+    in_order(since, until)
     settings, output = settings_in_force(data), Output(as_json)
     if rebuild:
         replay_state(log, settings, output, force=force)

@@ -39,6 +39,8 @@ def show_progress(
     fan_out = None if planned is None else {"planned": planned, "decided": counts.groups}
     record = {"event_id": event, "recipients": recipients, "outcomes": dict(counts.outcomes)}
     text = f"Event {event}: {recipients} recipients decided"
+    if not recipients and planned is None and stages is None:
+        text += ": it is not decided yet, or there is no such event"
     if planned is not None:
         text += f", in {counts.groups} of {planned} key groups"
     if stages is not None:

@@ -55,6 +55,12 @@ def moment_ms(text: str) -> int:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
+def in_order(since: int | None, until: int | None) -> None:
+    """Refuse a stretch of time that ends before it begins: it would look like one in which nothing happened."""
+    if since is not None and until is not None and until <= since:
+        raise typer.BadParameter("--to is not later than --from; name a later time")
+
+
 ProfileName = Literal["embedded", "kafka"]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Data directory. Default: carillon-data.")]

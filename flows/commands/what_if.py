@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.commands.output import Output
-from flows.commands.shared import Data, Json, moment_ms, settings_in_force
+from flows.commands.shared import Data, Json, in_order, moment_ms, settings_in_force
 from state.model.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def what_if_command(
     from flows.recovery.sms_volume import sms_volume
     from flows.recovery.what_if import what_if
 
+    in_order(since, until)
     settings, output = settings_in_force(data), Output(as_json)
     prices = dict(_price(text) for text in price or ())
     to_ms = clock_ms() if until is None else until

@@ -22,6 +22,16 @@ def test_the_version_is_that_of_the_package() -> None:
     assert (shown.exit_code, shown.output) == (0, f"carillon {version('carillon')}\n")
 
 
+@pytest.mark.parametrize("words", [["ledger"], ["replay", "."], ["replay", ".", "--redeliver"], ["what-if", "."]])
+def test_a_stretch_of_time_that_ends_before_it_begins_is_wrong_usage(words: list[str], tmp_path: Path) -> None:
+    policy = tmp_path / "new.toml"
+    policy.touch()
+    more = ["--policy", str(policy)] if words[0] == "what-if" else []
+    shown = typed(*words, *more, "--from", "2026-11-30T05:00:00Z", "--to", "2026-11-30T04:00:00Z")
+    assert shown.exit_code == 2
+    assert "--to is not later than --from" in shown.output
+
+
 @pytest.mark.parametrize("words", [[], ["check"], ["dead-letters", "show"], ["topics", "create"]])
 def test_h_is_help_everywhere(words: list[str]) -> None:
     short, long = typed(*words, "-h"), typed(*words, "--help")

@@ -29,9 +29,12 @@ def test_a_fan_out_that_stands_still_is_over_though_a_group_has_nobody_left(caps
     }  # fmt: skip
 
 
-def test_an_event_to_one_person_is_not_waited_for_and_an_unknown_one_is_none() -> None:
+def test_an_event_to_one_person_is_not_waited_for_and_an_unknown_one_is_none(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     pauses: list[float] = []
     one = EventCounts({"INBOX": 1}, groups=1)
     assert show_progress(lambda: one, "e1", Output(as_json=False), follow=True, sleep=pauses.append)
     assert pauses == []
     assert not show_progress(EventCounts, "e2", Output(as_json=False), follow=False)
+    assert "Event e2: 0 recipients decided: it is not decided yet, or there is no such event" in capsys.readouterr().out
