@@ -32,7 +32,7 @@ def replace_file(path: Path, content: bytes, *, mode: int = _USUAL) -> None:
 def replacing(path: Path, *, mode: int = _USUAL) -> Iterator[BinaryIO]:
     """The body writes what the file is to hold; if it fails, the file is as it was."""
     with draft_of(path) as draft:
-        with _opened(draft, mode) as file:
+        with _opened(draft, path, mode) as file:
             yield file
         draft.replace(path)
     flush(path.parent)
@@ -45,7 +45,7 @@ def publish_file(path: Path, content: bytes, *, mode: int = _USUAL) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with draft_of(path) as draft:
-        with _opened(draft, mode) as file:
+        with _opened(draft, path, mode) as file:
             file.write(content)
         publish(draft, path)
     flush(path.parent)
@@ -84,8 +84,13 @@ def flush(path: Path) -> None:
 
 
 @contextmanager
-def _opened(draft: Path, mode: int) -> Iterator[BinaryIO]:
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+def _opened(draft: Path, wanted: Path, mode: int) -> Iterator[BinaryIO]:
+    """An error names the file that is meant: nobody asked for a draft."""
+    try:
+        opened = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(wanted)) from error
+    with os.fdopen(opened, "wb") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())

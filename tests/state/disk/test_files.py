@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from state.disk.files import PRIVATE, publish_file, rename_flushed, replace_file
+from state.disk.files import PRIVATE, publish_file, rename_flushed, replace_file, replacing
 
 Write = Callable[[Path, bytes], None]
 WRITERS = [pytest.param(replace_file, "replace", id="replace"), pytest.param(publish_file, "link", id="publish")]
@@ -99,3 +99,10 @@ def test_what_was_published_first_stays(tmp_path: Path) -> None:
     publish_file(tmp_path / "deep" / "file", b"second")
     assert (tmp_path / "deep" / "file").read_bytes() == b"first"
     assert (tmp_path / "deep" / "file").stat().st_mode & 0o777 == PRIVATE
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    wanted = tmp_path / "nowhere" / "out.ndjson"
+    with pytest.raises(FileNotFoundError) as raised, replacing(wanted):
+        pass
+    assert raised.value.filename == str(wanted)
