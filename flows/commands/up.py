@@ -14,6 +14,8 @@ from typing import Any
 
 from flows.commands.output import Output, complain
 from flows.config.credentials import ROLES, development_credentials
+from flows.config.providers import PROVIDERS
+from flows.config.served import simulated
 from flows.config.settings import Settings
 from flows.process.logs import configure_logs
 from flows.process.run_files import Rebuild
@@ -161,10 +163,17 @@ def _announce(supervisor: Supervisor, output: Output) -> None:
     record["processes"] = [{"name": name, "pid": pid} for name, pid in supervisor.processes().items()]
     table = settings.gateway
     monitor = f"http://{table.monitor_host}:{table.monitor_port}" if table.monitor_port else supervisor.url
-    output.show(record, _welcome(record, str(directory_of(settings)), monitor))
+    output.show(record, _welcome(record, str(directory_of(settings)), monitor, simulated_line(settings)))
 
 
-def _welcome(record: dict[str, Any], directory: str, monitor: str) -> str:
+def simulated_line(settings: Settings) -> str:
+    """What the simulators stand in for, to be seen beside real providers: its deliveries are DELIVERED, too."""
+    names = simulated(settings)
+    stand_ins = ", ".join(provider.what for name, provider in PROVIDERS.items() if name in names)
+    return f"  Simulated {stand_ins}: what goes there reaches nobody\n" if stand_ins else ""
+
+
+def _welcome(record: dict[str, Any], directory: str, monitor: str, stand_ins: str) -> str:
     key = record["keys"].get("producer", "YOUR_KEY")
     url, command = record["url"], Path(sys.executable).with_name("carillon")
     return f"""\
@@ -172,7 +181,7 @@ Carillon is up; everything it knows is in {directory}
   API       {url}/v1     (OpenAPI at {monitor}/openapi.json, metrics at {monitor}/metrics)
   P0 API    {record["p0_url"]}/v1
   Console   {record["console"]}     (sign in with a key of credentials.json, of ops, support or marketing)
-Try it, in another terminal:
+{stand_ins}Try it, in another terminal:
   curl -sS {url}/v1/notifications -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
     -d '{{"type":"mention","actor":"ada","target":"grace","object":"thread1"}}'
   {command} ledger --data {directory} --user grace

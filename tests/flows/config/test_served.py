@@ -17,6 +17,7 @@ from connectors.providers.options import (
     WebPushOptions,
 )
 from connectors.providers.sms.smpp_options import SmppOptions
+from flows.commands.up import simulated_line
 from flows.config.providers import providers_in_force
 from flows.config.served import kind_faults, needs_sandbox, served
 from flows.config.settings import ProviderOptions, Settings, load_settings
@@ -141,3 +142,11 @@ def test_flows_need_no_sandbox_where_every_channel_has_a_provider(tmp_path: Path
     assert needs_sandbox(only_push)
     with pytest.raises(ConfigurationError, match="providers: email, sms: no provider is configured"):
         providers_in_force(only_push)
+
+
+def test_up_names_what_simulators_stand_in_for_beside_real_providers(tmp_path: Path) -> None:
+    push = ProviderOptions(fcm=FcmOptions(service_account=tmp_path / "firebase.json"))
+    line = simulated_line(Settings(data_dir=tmp_path, providers=push))
+    assert line == "  Simulated sms, email, webhook, chat: what goes there reaches nobody\n"
+    real = replace(push, twilio=TwilioOptions(), smtp=SmtpOptions(host="relay", sender="a@example.com"))
+    assert simulated_line(Settings(data_dir=tmp_path, providers=real)) == ""
