@@ -168,7 +168,8 @@ class SmscSession:
     async def _take(self, pdu: Pdu) -> None:
         try:
             self._answer(pdu, await self._on_message(pdu.body), c_text(""))
-            await self._writer.drain()
+            with suppress(OSError):  # the connection is lost: who reads it says so
+                await self._writer.drain()
         finally:
             self._taking.release()
 
@@ -179,6 +180,8 @@ class SmscSession:
     async def _enquire(self, every: timedelta, within: timedelta) -> None:
         while not self.ended.is_set():
             silent_s = asyncio.get_running_loop().time() - self._heard_s
+            if self._taking.locked():  # it is not silent: more of it waits to be read
+                silent_s = 0
             if silent_s < every.total_seconds():
                 await asyncio.sleep(every.total_seconds() - silent_s)
                 continue

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import gc
 import os
 import re
 import shutil
@@ -54,6 +55,23 @@ def test_the_clients_are_closed_by_their_blocks(gateway: Gateway) -> None:
 
     with Client(url, "key-shop") as client:
         assert client.send(LIKE)["status"] == asyncio.run(send()) == 202
+
+
+def test_cancelled_calls_free_their_turns_and_leave_nothing_unawaited(gateway: Gateway) -> None:
+    """A coroutine that nobody awaits is a warning, which is an error here."""
+
+    async def send() -> int:
+        async with AsyncClient(f"http://127.0.0.1:{gateway.port}/v1", "key-shop") as client:
+            for pause_s in (0, 0.001):
+                calls = [asyncio.ensure_future(client.send(LIKE)) for _ in range(60)]
+                await asyncio.sleep(pause_s)
+                for call in calls:
+                    call.cancel()
+                await asyncio.wait(calls)
+            return (await client.send(LIKE))["status"]
+
+    assert asyncio.run(send()) == 202
+    gc.collect()
 
 
 def test_a_thousand_calls_at_once_are_answered(gateway: Gateway) -> None:

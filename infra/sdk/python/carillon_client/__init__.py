@@ -43,7 +43,7 @@ class _Calls:
 
     _transport: type[Any]
     _pause: Callable[[float], Any]
-    _run: Callable[[Coroutine[Any, Any, Any]], Any]
+    _run: Callable[..., Any]
 
     def __init__(self, url: str, key: str, *, budget_s: float = 30, timeout_s: float = 10) -> None:
         headers, timeout = {"authorization": f"Bearer {key}"}, httpx.Timeout(timeout_s, pool=None)
@@ -56,11 +56,11 @@ class _Calls:
 
     def send_batch(self, events: Iterable[dict[str, Any]]) -> Any:
         """Send many events, in bodies as large as they may be. Gives an answer for each, in order."""
-        return self._run(self._batch([_line(keyed(event)) for event in events]))
+        return self._run(self._batch, [_line(keyed(event)) for event in events])
 
     def put_follows(self, follows: Iterable[dict[str, Any]]) -> Any:
         """Say who follows whom, in bodies as large as they may be. Gives how many were stored."""
-        return self._run(self._follows([_line(follow) for follow in follows]))
+        return self._run(self._follows, [_line(follow) for follow in follows])
 
     def put_segment(self, segment: str, users: Iterable[str]) -> Any:
         """Replace the members of a segment, in one body: as lines, which have no bound; only a list can be empty."""
@@ -98,7 +98,7 @@ class _Calls:
     # fmt: on
 
     def _ask(self, call: str, *parts: str, **given: Any) -> Any:
-        return self._run(self._asked(call.format(*(quote(part, safe="") for part in parts)), **given))
+        return self._run(self._asked, call.format(*(quote(part, safe="") for part in parts)), **given)
 
     async def _asked(self, call: str, **given: Any) -> Any:
         failures, end = 0, time.monotonic() + self._budget_s
@@ -148,7 +148,7 @@ class _Calls:
         problem = {"type": "about:blank", "title": came.reason_phrase, "status": came.status_code, "detail": "unknown"}
         if came.headers.get("retry-after", "").isdigit():
             problem["retry_after_ms"] = int(came.headers["retry-after"]) * 1000
-        is_document = came.headers.get("content-type") == "application/problem+json"  # not every proxy gives one
+        is_document = came.headers.get("content-type", "").startswith("application/problem+json")  # not from proxies
         return problem | (came.json() if is_document else {}), None
 
 
@@ -157,9 +157,9 @@ class Client(_Calls, AbstractContextManager["Client"]):
 
     _transport, _pause = httpx.Client, staticmethod(time.sleep)
 
-    def _run(self, call: Coroutine[Any, Any, Any]) -> Any:
+    def _run(self, call: Callable[..., Coroutine[Any, Any, Any]], *given: Any, **named: Any) -> Any:
         try:
-            call.send(None)
+            call(*given, **named).send(None)
         except StopIteration as ended:
             return ended.value
 
@@ -172,9 +172,9 @@ class AsyncClient(_Calls, AbstractAsyncContextManager["AsyncClient"]):
 
     _transport, _pause = httpx.AsyncClient, staticmethod(asyncio.sleep)
 
-    async def _run(self, call: Coroutine[Any, Any, Any]) -> Any:
+    async def _run(self, call: Callable[..., Coroutine[Any, Any, Any]], *given: Any, **named: Any) -> Any:
         async with self._turns:
-            return await call
+            return await call(*given, **named)
 
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()

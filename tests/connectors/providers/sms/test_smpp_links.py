@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -280,6 +281,37 @@ def test_an_smsc_that_sends_without_end_is_not_read_ahead_of_what_is_taken() -> 
                 await session.ended.wait()
             assert taken == number
             await session.close()
+
+    asyncio.run(run())
+
+
+def test_an_smsc_with_more_to_say_than_is_taken_is_not_given_up_and_its_end_is_no_error() -> None:
+    async def run() -> None:
+        errors, may_end, may_go = list[dict[str, object]](), asyncio.Event(), asyncio.Event()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+
+        async def slow(_body: bytes) -> int:
+            await may_go.wait()
+            return 0
+
+        async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"".join(Pdu(DELIVER_SM, 0, each).encode() for each in range(TAKING_MAX + 1)))
+            await may_end.wait()
+            writer.close()
+
+        async with await asyncio.start_server(speak, "127.0.0.1", 0) as server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            session = SmscSession(reader, writer, slow)
+            session.watch(timedelta(milliseconds=10), timedelta(milliseconds=10))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(session.ended.wait(), 0.2)
+            may_end.set()
+            writer.transport.abort()
+            may_go.set()
+            await asyncio.wait_for(session.ended.wait(), WAIT_S)
+            await session.close()
+        gc.collect()
+        assert not errors
 
     asyncio.run(run())
 
