@@ -52,7 +52,7 @@ def naming_damage(file: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, KeyError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EIO):
             raise
         raise StateDamagedError(f"{file} is damaged: put a copy of it in its place") from error
@@ -98,7 +98,7 @@ def row_groups_of(file: Path) -> Sequence[RowGroup]:
 def _row_groups(file: Path, _version: tuple[int, int]) -> Sequence[RowGroup]:
     with naming_damage(file):
         end = pq.read_metadata(file, memory_map=True)
-    return [_row_group(file, number, end.row_group(number)) for number in range(end.num_row_groups)]
+        return [_row_group(file, number, end.row_group(number)) for number in range(end.num_row_groups)]
 
 
 def _row_group(file: Path, number: int, group: Any) -> RowGroup:

@@ -76,7 +76,7 @@ def test_records_come_back_as_they_were_also_out_of_merged_hours(archive: Path) 
 
 
 @pytest.mark.parametrize("form", [RAW, LEDGER])
-@pytest.mark.parametrize("damage", ["torn", "other", "gone"])
+@pytest.mark.parametrize("damage", ["torn", "other", "names", "gone"])
 def test_a_damaged_part_is_named_and_leaves_its_hour_alone(tmp_path: Path, form: ArchiveForm, damage: str) -> None:
     writer = ArchiveWriter(tmp_path, ArchiveOptions(readers=timedelta()), form)
     for number, hour in enumerate((0, 0, 1, 1)):
@@ -88,9 +88,14 @@ def test_a_damaged_part_is_named_and_leaves_its_hour_alone(tmp_path: Path, form:
     content = file.read_bytes()
     at = len(content) // 3
     torn = b"\xde\xad\xbe\xef" * (len(content) // 8)
+    damaged = {
+        "torn": content[:at] + torn + content[at + len(torn) :],
+        "other": b"PAR1",
+        "names": content.replace(b"key", b"k\xffy"),  # of columns, where the file ends
+    }
     file.unlink()
     if damage != "gone":
-        file.write_bytes(content[:at] + torn + content[at + len(torn) :] if damage == "torn" else b"PAR1")
+        file.write_bytes(damaged[damage])
     now_ms = HOUR + 3 * HOUR_MS
     with capture_logs() as logs:
         assert writer.merge_hours(now_ms) == 1, "the other hour"
