@@ -2,8 +2,8 @@
 
 A place is a flow and a process's number in it (`decide/0`). A process that starts appends a claim to the topic `owners`
 (compacted, one partition): key the place, value `owner/1+json` {"host","lock","pid","processes","at","version",
-"workers"}. A claim is numbered by its offset, its epoch; the highest of a place holds. A claim of process 0 also ends
-the places from `processes` on, so that a flow that now has fewer processes leaves no owner behind.
+"workers","since"}. A claim is numbered by its offset, its epoch; the highest of a place holds. A claim of process 0
+also ends the places from `processes` on, so that a flow that now has fewer processes leaves no owner behind.
 
 A process may be stopped, frozen or cut off, and go on after another one has taken its place over. What it can still do:
 
@@ -82,6 +82,8 @@ class OwnerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Of Carillon, which the process runs; empty: of before it was told."""
     workers: int = 1
     """Of the process."""
+    since: int = 0
+    """When its place was first claimed with this version and as many processes and workers; 0: with this claim."""
 
 
 def lock_identity(lock_file: Path) -> str:
@@ -225,7 +227,8 @@ def claim_place(
     """
     before = read_owners(log, log.begin_offset(TOPIC, 0), log.end_offset(TOPIC, 0))
     name, headers = f"{flow}/{process}", (("schema", SCHEMA),)
-    (epoch,) = log.append([NewRecord(TOPIC, 0, name.encode(), msgspec.json.encode(owner), headers)])
+    claimed = msgspec.json.encode(_going_on(before, name, owner))
+    (epoch,) = log.append([NewRecord(TOPIC, 0, name.encode(), claimed, headers)])
     claim = Claim(flow, process, processes, epoch)
     if not isinstance(log, EmbeddedLog) and _may_live(before, claim, owner):
         _logger.info("waiting_for_owner_before", place=name, seconds=LEASE.total_seconds())
@@ -233,6 +236,16 @@ def claim_place(
     log.fence(claim, topics)
     _logger.info("place_claimed", place=name, epoch=epoch, processes=processes)
     return claim
+
+
+def _going_on(before: Sequence[Record], place: str, mine: OwnerRecord) -> OwnerRecord:
+    """A claim that knows since when the place runs as it does now: a restart is no new version."""
+    for record in reversed(before):
+        if record.value and record.key == place.encode():
+            last = msgspec.json.decode(record.value, type=OwnerRecord)
+            alike = (last.version, last.processes, last.workers) == (mine.version, mine.processes, mine.workers)
+            return msgspec.structs.replace(mine, since=last.since or last.at) if alike else mine
+    return mine
 
 
 def _may_live(before: Sequence[Record], claim: Claim, mine: OwnerRecord) -> bool:

@@ -53,7 +53,7 @@ def canary_verdict(data_dir: Path, log: Log, version: str, output: Output, *, no
     running = {station: owners_now(log, station) for station in ("deliver", "transactional")}
     versions = {owner.version for owners in running.values() for owner in owners.values()}
     if version not in versions:
-        known = ", ".join(sorted(versions)) or "none"
+        known = ", ".join(each or "an earlier one" for each in sorted(versions)) or "none"
         raise ConfigurationError(f"no process of deliver or transactional runs {version!r}; they run: {known}")
     found: list[Comparison] = []
     for station, owners in running.items():
@@ -74,7 +74,7 @@ def _of_station(
     mine = _groups_of(log, station, owners, version)
     if not mine.any():
         return
-    began = max(owner.at for owner in owners.values())
+    began = max(owner.since or owner.at for owner in owners.values())
     since = min(max(began, until - minutes * _MINUTE_MS), until)
     new = confirmed_by_group(states, since, until, _IN_TIME_MS)
     old, others = new, ~mine

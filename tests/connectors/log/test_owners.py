@@ -191,8 +191,18 @@ def test_a_claim_is_stored_as_documented(log: ClaimableLog, harness: Harness, fl
     stored = claim(log, harness.topic(log), flow, "k:1:2", process=1, processes=2)
     record = read_all(log, TOPIC, start=stored.epoch)[0]
     assert (record.key, record.headers) == (f"{flow}/1".encode(), (("schema", b"owner/1+json"),))
-    assert msgspec.json.decode(record.value).keys() == {"host", "lock", "pid", "processes", "at", "version", "workers"}
+    told = {"host", "lock", "pid", "processes", "at", "version", "workers", "since"}
+    assert msgspec.json.decode(record.value).keys() == told
     assert msgspec.json.decode(record.value, type=OwnerRecord).pid == owner("").pid
+
+
+def test_a_claim_knows_since_when_its_place_runs_as_it_does(log: ClaimableLog, harness: Harness, flow: str) -> None:
+    topic, told = harness.topic(log), list[tuple[int, int]]()
+    for lock, processes in (("a", 1), ("a", 1), ("a", 1), ("a", 2)):
+        stored = claim(log, topic, flow, lock, processes=processes)
+        owner = msgspec.json.decode(read_all(log, TOPIC, start=stored.epoch)[0].value, type=OwnerRecord)
+        told.append((owner.at, owner.since))
+    assert [since for _, since in told] == [0, told[0][0], told[0][0], 0]
 
 
 def test_a_claim_names_the_version_and_one_of_before_reads(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def system(tmp_path: Path) -> Iterator[System]:
     system.log.close()
 
 
-def claim(process: int, version: str, at: int, flow: str = "deliver") -> NewRecord:
-    owner = OwnerRecord(host="h", lock="k", pid=1, processes=2, at=at, version=version)
+def claim(process: int, version: str, at: int, flow: str = "deliver", since: int = 0) -> NewRecord:
+    owner = OwnerRecord(host="h", lock="k", pid=1, processes=2, at=at, version=version, since=since)
     return NewRecord(TOPIC, 0, f"{flow}/{process}".encode(), msgspec.json.encode(owner), (("schema", SCHEMA),))
 
 
@@ -130,5 +130,7 @@ def test_where_all_run_it_a_version_is_compared_with_the_one_before(
         records += code_sent(f"s{number}", began + number * 1_000, 5 + number % one_in * MINUTE_MS)
     system.feed(records)
     assert verdict(system, "1.1") == expected
+    system.feed([claim(0, "1.1", now_ms(), flow="transactional", since=began)])
+    assert verdict(system, "1.1") == expected, "after a restart"
     system.feed([claim(0, "1.1", now_ms(), flow="transactional")])
     assert verdict(system, "1.1", later_ms=0) == "wait"
