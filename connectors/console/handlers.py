@@ -225,7 +225,7 @@ class Console:
         )  # fmt: skip
 
     async def people(self, visit: Visit) -> ApiResponse:
-        """A user's history."""
+        """A user's history, where he is reached and, if it is asked for, which segments he is in."""
         given = visit.query
         if "user" not in given:
             return answer_page("people.html", visit, user=None, reason="", page=None)
@@ -233,7 +233,11 @@ class Console:
         start = page_start(given.get("cursor"), 2)
         await self._note(visit, "history", {"user": user}, reason)
         page = await self._ask(lambda backstage: backstage.records(LedgerSearch(user=user), _ROWS, start))
-        return answer_page("people.html", visit, user=user, reason=reason, page=page)
+        reached = await self._parts.calls.devices.listed(user)
+        segments = await self._ask(lambda backstage: backstage.segments(user)) if "segments" in given else None
+        return answer_page(
+            "people.html", visit, user=user, reason=reason, page=page, reached=reached, segments=segments
+        )
 
     async def explain(self, visit: Visit) -> ApiResponse:
         """Every record of an event for a user."""

@@ -143,6 +143,12 @@ class Endpoints(Reply):
     ] = UNSET
 
 
+class KnownUser(Endpoints, kw_only=True):
+    """Where a user is reached, and which segments he is in as they were last defined."""
+
+    segments: list[Text]
+
+
 class DeviceStored(Reply):
     """A device as it was registered."""
 

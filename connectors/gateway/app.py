@@ -251,7 +251,10 @@ def build_app(
             questions = Questions(backstage)
             spool, accounts = options.store_directory() / "spool", options.openid is not None
             campaigns = CampaignCalls(rules, desk, parts.directory, questions, spool=spool, accounts=accounts)
-            routes += [*calls.support_calls(Support(questions, ordinary.acts)), *campaign_calls(campaigns)]
+            routes += [
+                *calls.support_calls(Support(questions, ordinary.acts, ordinary.devices)),
+                *campaign_calls(campaigns),
+            ]
             if types is not None and texts is not None:
                 console = _console(parts, ordinary, questions, campaigns, types, texts, desk)
                 routes += operating_calls(OpsCalls(rules, console.letters, Figures(of_others).read))

@@ -61,6 +61,10 @@ class Backstage(Protocol):
         """Those of an event that match, and what became of it over all its recipients; None: there is none."""
         ...
 
+    def segments(self, user: str) -> Sequence[str]:
+        """Those that a user is in."""
+        ...
+
     def acts(self, wanted: ActQuery, limit: int) -> Listed[NotedAct]:
         """What people did."""
         ...

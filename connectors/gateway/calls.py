@@ -315,6 +315,12 @@ def support_calls(support: Support) -> list[Route]:
             support.history, {200: answers.History}, (503,), query={**reason, **page},
         ),
         Route(
+            "getKnownUser", "GET", "/v1/support/users/{user}", SUPPORT, "Where a user is reached, and his segments",
+            "Addresses are never shown. One that a provider or a mail ended is among `retired`, with the cause. "
+            "Where segments have millions of members, it takes seconds. The look is noted in topic `audit`.",
+            support.user, {200: answers.KnownUser}, (503,), query=reason, needs_directory=True,
+        ),
+        Route(
             "getAudit", "GET", "/v1/audit", OPS, "Who did what",
             "Kill switches, look-ups, dead letters: every act of a person, the newest first.",
             support.audit, {200: answers.AuditPage}, (503,),

@@ -129,13 +129,13 @@ class Devices:
             found = await asyncio.to_thread(self._directory.addresses, user)
             await self._writer.append([self._gone(device) for device in found])
 
-    async def listed(self, user: str) -> ApiResponse:
+    async def listed(self, user: str) -> Endpoints:
         """Every active address of a user, without the address itself, and those that a verdict ended."""
         found = await self.active(user)
         retired = await asyncio.to_thread(self._directory.retired, user)
         ended = [RetiredEntry(each.channel, each.id, each.platform, each.registered_at, why) for each, why in retired]
         active = [EndpointEntry(each.channel, each.id, each.platform, each.registered_at) for each in found]
-        return json_response(200, Endpoints(active, ended or UNSET))
+        return Endpoints(active, ended or UNSET)
 
     async def active(self, user: str) -> list[ActiveEndpoint]:
         """A user's addresses in use."""
@@ -143,7 +143,7 @@ class Devices:
 
     async def own(self, request: ApiRequest) -> ApiResponse:
         """`GET /v1/devices`: of the session's user."""
-        return await self.listed(request.caller().name)
+        return json_response(200, await self.listed(request.caller().name))
 
     @asynccontextmanager
     async def _locked(self, user: str, address: str) -> AsyncIterator[None]:

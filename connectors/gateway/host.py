@@ -68,7 +68,7 @@ class Host:
     async def get_endpoints(self, request: ApiRequest) -> ApiResponse:
         """Where a user is reached."""
         (user,) = named_in_path(request, self._rules, "user")
-        return await self._devices.listed(user)
+        return json_response(200, await self._devices.listed(user))
 
     async def post_follows(self, request: ApiRequest) -> ApiResponse:
         """Who follows whom: a JSON array or NDJSON, stored as a whole or not at all."""

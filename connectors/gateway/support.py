@@ -10,6 +10,7 @@ from connectors.audit import ActQuery, NotedAct
 from connectors.gateway import answers
 from connectors.gateway.acts import Acts, reason_of
 from connectors.gateway.backstage import LedgerSearch, Questions
+from connectors.gateway.devices import Devices
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.problems import QUERY_INVALID, ProblemError, invalid
 from connectors.paging import ListCursor, cursor_of, cursor_text
@@ -22,8 +23,8 @@ PAGE_MAX: Final = 500
 class Support:
     """Handlers."""
 
-    def __init__(self, questions: Questions, acts: Acts) -> None:
-        self._questions, self._acts = questions, acts
+    def __init__(self, questions: Questions, acts: Acts, devices: Devices) -> None:
+        self._questions, self._acts, self._devices = questions, acts, devices
 
     async def explain(self, request: ApiRequest) -> ApiResponse:
         """Every record of an event for a user, each in words."""
@@ -44,6 +45,16 @@ class Support:
         wanted = LedgerSearch(user=user)
         page = await self._questions.ask(lambda backstage: backstage.records(wanted, limit, start))
         return json_response(200, answers.History(user, list(page.found), cursor_text(page.onward)))
+
+    async def user(self, request: ApiRequest) -> ApiResponse:
+        """Where he is reached, and which segments he is in."""
+        user, reason = request.parameters["user"], reason_of(request.query(("reason",)))
+        await self._acts.note(self._acts.record(request.caller(), "history", {"user": user}, reason=reason))
+        segments = await self._questions.ask(lambda backstage: backstage.segments(user))
+        reached = await self._devices.listed(user)
+        return json_response(
+            200, answers.KnownUser(endpoints=reached.endpoints, retired=reached.retired, segments=list(segments))
+        )
 
     async def audit(self, request: ApiRequest) -> ApiResponse:
         """Who did what, the newest first."""

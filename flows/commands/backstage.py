@@ -19,6 +19,7 @@ from connectors.gateway.backstage import LedgerSearch, Shown
 from connectors.inbox.options import InboxRedisOptions
 from connectors.letter_pages import letter_page, newest_letters
 from connectors.log.interface import Log
+from connectors.memberships import segments_of
 from connectors.paging import ListCursor, Listed
 from flows.commands.output import Output
 from flows.process.directories import ARCHIVE, LEDGER
@@ -82,6 +83,10 @@ class LogBackstage:
     def variants(self, type_name: str, since_ms: int) -> Mapping[str, Mapping[str, int]]:
         """Out of the ledger."""
         return self._ledger().variants(type_name, since_ms, TEST_SENDER)
+
+    def segments(self, user: str) -> Sequence[str]:
+        """By their topic."""
+        return segments_of(self.log, user)
 
     def acts(self, wanted: ActQuery, limit: int) -> Listed[NotedAct]:
         """Out of log and archive."""

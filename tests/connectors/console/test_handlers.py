@@ -316,12 +316,16 @@ def test_a_look_at_a_person_needs_a_reason_and_is_noted(console: Gateway) -> Non
         assert seen.status == 400
         assert "reason" in seen.words
     assert len(console.values("audit")) == before
-    assert "e3" in browser.get(f"/console/people?user={MIA}&reason=ticket").words
+    shown = browser.get(f"/console/people?user={MIA}&reason=ticket").words
+    assert "e3" in shown
+    assert "no device and no address" in shown
+    assert "In no segment" not in shown
+    assert "In no segment" in browser.get(f"/console/people?user={MIA}&reason=ticket&segments=1").words
     why = browser.get(f"/console/explain?user={MIA}&event=e2&reason=ticket").words
     assert "Sent to push" in why
     acts = [(act["act"], act["about"], act["reason"]) for act in console.values("audit")[before:]]
     assert acts == [
-        ("history", {"user": MIA}, "ticket"), ("explain", {"user": MIA, "event": "e2"}, "ticket"),
+        *[("history", {"user": MIA}, "ticket")] * 2, ("explain", {"user": MIA, "event": "e2"}, "ticket"),
     ]  # fmt: skip
 
 

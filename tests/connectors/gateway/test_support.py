@@ -8,10 +8,12 @@ from helpers.gateway import Gateway, running
 from helpers.healthy_ledger import MIA, healthy
 
 from connectors.audit_chain import checked_audit
+from connectors.gateway.records import segment_chunk
 from state.model.errors import AuditFaultError
 
 WHY = "reason=" + quote("ticket 7")
 HISTORY = f"/v1/support/users/{MIA}/history"
+KNOWN = f"/v1/support/users/{MIA}"
 EXPLAIN = f"/v1/explain?event=e2&user={MIA}"
 
 
@@ -26,7 +28,7 @@ def acts(gateway: Gateway) -> list[tuple[str, str, dict[str, str], str | None]]:
     return [(act["by"], act["act"], act["about"], act.get("reason")) for act in gateway.values("audit")]
 
 
-@pytest.mark.parametrize("path", [f"{EXPLAIN}&{WHY}", f"{HISTORY}?{WHY}"])
+@pytest.mark.parametrize("path", [f"{EXPLAIN}&{WHY}", f"{HISTORY}?{WHY}", f"{KNOWN}?{WHY}"])
 def test_only_support_and_administrators_look(told: Gateway, path: str) -> None:
     before = len(acts(told))
     for key in ("key-shop", "key-p0", "key-ops", "key-marketing"):
@@ -37,7 +39,7 @@ def test_only_support_and_administrators_look(told: Gateway, path: str) -> None:
         assert told.get(path, key=key).status == 200
 
 
-@pytest.mark.parametrize("path", [f"{EXPLAIN}&", f"{HISTORY}?"])
+@pytest.mark.parametrize("path", [f"{EXPLAIN}&", f"{HISTORY}?", f"{KNOWN}?"])
 @pytest.mark.parametrize("reason", ["", "reason=", "reason=%20", "reason=" + "x" * 501])
 def test_who_does_not_say_why_sees_nothing(told: Gateway, path: str, reason: str) -> None:
     before = len(acts(told))
@@ -68,6 +70,20 @@ def test_a_history_is_paged_from_the_newest_record_back(told: Gateway) -> None:
         paged += page["records"]
         behind = [f"&cursor={page['cursor']}"] if page["cursor"] else []
     assert paged == whole["records"], "also of those that bear the same time"
+
+
+def test_support_is_told_where_a_user_is_reached_and_his_segments_as_last_defined(told: Gateway) -> None:
+    token = "ab" * 32
+    path, device = f"/v1/users/{MIA}/endpoints/push/phone", {"address": token, "platform": "ios"}
+    assert told.call("PUT", path, device, key="key-shop").status == 200
+    for segment, users in (("b", [MIA, "noah"]), ("a", [MIA]), ("left", [MIA]), ("left", ["noah"]), ("none", [])):
+        assert told.call("PUT", f"/v1/segments/{segment}", users, key="key-shop").status == 200
+    told.log.append([segment_chunk("unfinished", 1, 0, [MIA], told.log.partitions)])
+    found = told.get(f"{KNOWN}?{WHY}", key="key-support")
+    assert found.json["segments"] == ["a", "b"]
+    assert [(each["channel"], each["id"]) for each in found.json["endpoints"]] == [("push", "phone")]
+    assert token.encode() not in found.body
+    assert acts(told)[-1] == ("support", "history", {"user": MIA}, "ticket 7")
 
 
 def test_nobody_sees_content(told: Gateway) -> None:
