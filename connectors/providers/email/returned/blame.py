@@ -19,7 +19,7 @@ _TO_SENDER = re.compile(
     r"(?:address|account|domain|host(?:name)?|mail ?server|server|ip|network)\b"
     r"(?!'s| (?:book|list|admin|manage|support|help))"
     r"|\byou (?:are )?(?:send|sent)(?:ing)? (?:\w+ )?from\b|\bsending (?:user|account|address|server|host|domain|ip)"
-    r"|\byou (?:are not|(?:must|need to) (?:be|first|register|authenticate|log|subscribe))\b|too many|harvest"
+    r"|\byou (?:are not|(?:must|need to) (?:be|first|register|authenticate|log|subscribe))\b|too many|次数过多|harvest"
     r"|\b(?:missing|invalid|malformed|bad|to:?|from:?) (?:\w+ )?headers?\b|\bmissing (?:to|from)\b"
     r"|post denied|subscriber list",
     re.IGNORECASE,

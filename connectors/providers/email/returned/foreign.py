@@ -11,7 +11,8 @@ SENDER_REFUSED = (
     r"absender-?(?:adresse|domain|domäne)|(?:adresse|domaine) (?:de |d')(?:l')?(?:exp[ée]diteur|envoyeur)",
     r"(?:direcci[oó]n|dominio) del remitente|(?:endere[cç]o|dom[íi]nio) do remetente",
     r"(?:indirizzo|dominio) del mittente|adres van de afzender|compte d'(?:envoi|exp[ée]dition)",
-    _SENDER + r"\w*[^.\n:@]{0,30}?(?:inconnu|inexist|inesist|introuvable|n'exist|non (?:valid|esist|autor)|refus|rejet|"
+    _SENDER + r"\w*[^.\n:@,!]{0,30}?(?:inconnu|inexist|inesist|introuvable|n'exist|refus|rejet|"
+    r"non (?:valid|esist|autor|trouv|reconnu)|chius|cancellat|eliminat|удал|注销|geschlossen|gel[öo]scht|"
     r"inv[áa]lid|unbekannt|ung[üu]ltig|existiert|abgelehnt|nicht (?:gefunden|bekannt|erlaubt|zugelassen)|sconosc|"
     r"descon|no (?:existe|v[áa]lid)|n[aã]o (?:existe|autor)|rechaz|rejeit|rifiut|onbekend|okänd|ukendt|neznám|"
     r"nieznan|ismeretlen|неизвест|не (?:существует|найден)|отклон|不存在|无效|不明|存在しま|拒)",
@@ -76,7 +77,7 @@ USER_UNKNOWN = (
     r"(?:ящик|пользовател|получател|адресат|аккаунт)\w*[^.\n]{0,20}?(?:удал[её]н|неизвест)",
     r"nieprawidłow\w+ adres odbiorc|böyle bir (?:kullan|adres|hesap)\w* yok",
     r"(?:mottagar|användar|modtager|bruger|bruker)\w*[^.\n]{0,20}?(?:okänd|ukendt|ukjent)",
-    r"アドレス[はが]?[^。\n]{0,10}?使(?:われて|用されて)(?:い|お)|(?:ユーザー?|受信者)[はが]い(?:ません|ない)",
+    r"アドレス[はが]?[^。\n]{0,10}?使(?:われて|用されて)(?:いな|いませ|おら|おりませ)|(?:ユーザー?|受信者)[はが]い(?:ません|ない)",
     r"(?:用户|帐号|账号|邮箱)[^。\n]{0,4}?注销|收件人地址错误",
     r"(?:kein solche\w*|gibt (?:es )?keine?n?) (?:benutzer|nutzer|empf|adress|postfach|konto)",
     r"(?:konto|postfach|benutzer)\b[^.\n]{0,30}?gel[öo]scht|unbekannte[rn]? (?:empf|benutzer|adress|nutzer)",

@@ -61,7 +61,9 @@ def test_what_names_the_sender_alone_is_about_him(refusal: str, sender: bool) ->
 
 @pytest.mark.parametrize(
     "refusal",
-    ["expéditeur inconnu", "Unbekannter Absender", "el remitente no existe", "отправитель неизвестен", "发件人不存在"],
+    """expéditeur inconnu|Unbekannter Absender|el remitente no existe|отправитель неизвестен|发件人不存在|
+    发件人帐号注销|utente: account del mittente chiuso|destinataire: expéditeur non trouvé|
+    收件人地址错误次数过多""".split("|"),
 )
 def test_a_sender_is_a_sender_in_other_languages(refusal: str) -> None:
     assert returned(block(f"550 {refusal}")).kind == "soft"

@@ -18,6 +18,7 @@ SAID = {
         Benutzer nicht vorhanden|Das Postfach wurde geschlossen|Utilisateur non trouvé|La casella è stata chiusa|
         Caixa postal inexistente|Endereço inválido|Ящик удалён|Nieprawidłowy adres odbiorcy|
         Böyle bir kullan\u0131c\u0131 yok|Mottagaren okänd|このアドレスは現在使われておりません|该用户已注销|
+        Lieber Absender, dieses Konto wurde geschlossen|Gentile mittente, la casella è stata cancellata|
         없는 메일 주소입니다|550 cuda_nsu a@b.example""",
     "host_unknown": """
         Die Domain existiert nicht|Der Zielrechner wurde nicht gefunden|Le domaine n'existe pas|Hôte inconnu|
