@@ -108,12 +108,12 @@ class Campaign:
         if act.verb == "start" and len(self.approvals) < self.approvals_needed:
             return f"it has {len(self.approvals)} of {self.approvals_needed} approvals"
         if self.is_over or self.state not in _ALLOWED.get(act.verb, ("draft", "running", "paused")):
-            return f"the campaign is {'done' if self.is_done else self.state}"
+            return f"it is {'done' if self.is_done else self.state}"
         return None
 
     def _approval_refusal(self, act: CampaignAct) -> str | None:
         if self.state != "draft":
-            return f"the campaign is {self.state}"
+            return f"it is {self.state}"
         if self.audience is None:
             return "it has no audience yet"
         if _is_same(act, self.editor, self.editor_subject):

@@ -188,7 +188,7 @@ def staged(hold_ms: int | None = None) -> Told:
         told.chunk(number)
     audience = CampaignAudience(1, 3, 3, stages=[10, 100], stage_chunks=[2, 3])
     assert told.act("audience", "ann", audience=audience) is None
-    assert told.act("advance", "ann") == "the campaign is draft"
+    assert told.act("advance", "ann") == "it is draft"
     assert told.act("approve", "bob") is None
     assert told.act("start", "ann", hold_ms=hold_ms) is None
     return told
@@ -234,7 +234,7 @@ def test_what_is_over_takes_no_act_any_more() -> None:
     for number in range(3):
         told.order(number)
     assert told.campaign.is_done
-    assert {told.act(verb, "ann") for verb in ("pause", "resume", "cancel", "edit")} == {"the campaign is done"}
+    assert {told.act(verb, "ann") for verb in ("pause", "resume", "cancel", "edit")} == {"it is done"}
 
 
 def test_chunks_of_an_audience_that_was_replaced_are_never_released() -> None:
