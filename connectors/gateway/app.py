@@ -32,6 +32,7 @@ from connectors.gateway.devices import Devices
 from connectors.gateway.docs import Docs
 from connectors.gateway.fan_outs import FanOutLimit
 from connectors.gateway.feedback import Feedback
+from connectors.gateway.follow import Follower
 from connectors.gateway.guard import GuardedLimit
 from connectors.gateway.host import Host
 from connectors.gateway.http import (
@@ -240,7 +241,7 @@ def build_app(
         RolloutCalls(rollouts, desk, parts.kept, rules),
     )
     pages: list[Route] = []
-    streams, of_others = None, None
+    streams, of_others, checks = None, None, dict[str, Callable[[], bool]]()
     if options.kind == "ordinary":
         ordinary, of_others = _ordinary(parts, inbox), options.directory / METRICS
         streams = ordinary.streams
@@ -261,10 +262,25 @@ def build_app(
                 routes += type_calls(console.registry)
                 routes += [*sender_calls(console.sender_limits), *template_calls(console.texts)]
                 pages = console_routes(console)
+                checks["pages"] = _pages_checked(parts.follower, questions)
         routes += calls.component_calls(Components())
-    health = Probes({"log_read": lambda: parts.follower.caught_up}, of_others)
+    health = Probes({"log_read": lambda: parts.follower.caught_up, **checks}, of_others)
     routes += calls.monitor_calls(health, Docs(routes, rules.served))
     return App(options, parts, [*routes, *pages], streams)
+
+
+def _pages_checked(follower: Follower, questions: Questions) -> Callable[[], bool]:
+    """Whether what the console's pages need was loaded, if at the start somebody who signed in before may come. Then it
+    stays so: whoever signs in first later makes no gateway unready.
+    """
+    checked = False
+
+    def check() -> bool:
+        nonlocal checked
+        checked = checked or (follower.caught_up and not questions.is_loading)
+        return checked
+
+    return check
 
 
 def _posts(parts: Parts, rollouts: BegunRollouts) -> Posts:

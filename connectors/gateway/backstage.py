@@ -117,6 +117,11 @@ class Questions:
         if self._prepared is None:
             self._prepared = self._threads.submit(self._open)
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether who asks now waits for what `prepare` began."""
+        return self._prepared is not None and not self._prepared.done()
+
     async def ask(self, question: Callable[[Backstage], T]) -> T:
         """The answer.
 

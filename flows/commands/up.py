@@ -12,9 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from connectors.providers.provider import PLACES
 from flows.commands.output import Output, complain
 from flows.config.credentials import ROLES, development_credentials
-from flows.config.providers import PROVIDERS
 from flows.config.served import simulated
 from flows.config.settings import Settings
 from flows.process.logs import configure_logs
@@ -169,7 +169,7 @@ def _announce(supervisor: Supervisor, output: Output) -> None:
 def simulated_line(settings: Settings) -> str:
     """What the simulators stand in for, to be seen beside real providers: its deliveries are DELIVERED, too."""
     names = simulated(settings)
-    stand_ins = ", ".join(provider.what for name, provider in PROVIDERS.items() if name in names)
+    stand_ins = ", ".join(dict.fromkeys(channel for name, (channel, _) in PLACES.items() if name in names))
     return f"  Simulated {stand_ins}: what goes there reaches nobody\n" if stand_ins else ""
 
 

@@ -20,6 +20,7 @@ def test_it_is_prepared_once_and_nobody_waits_for_it() -> None:
     questions = Questions(opens)
     questions.prepare()
     questions.prepare()
+    assert questions.is_loading
     loaded.set()
     assert ended.wait(10)
     assert len(opened) == 1
