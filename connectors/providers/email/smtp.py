@@ -11,7 +11,7 @@ import asyncio
 import re
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, cast
@@ -82,9 +82,11 @@ def build_request(
     return SmtpRequest(sender, delivery.address, message)
 
 
-def parse_response(response: SmtpResponse, delivery: Delivery) -> Result:
+def parse_response(response: SmtpResponse, delivery: Delivery, senders: Collection[str] = ()) -> Result:
     """What an answer means; pure. A soft refusal says nothing about the address; what is hard is judged as of mails
     that come back.
+
+    :param senders: the domains of whom the mail is from, in lower case.
     """
     if 200 <= response.code < 300:
         return Sent(delivery.provider_id)
@@ -94,13 +96,10 @@ def parse_response(response: SmtpResponse, delivery: Delivery) -> Result:
     if response.command == "connect" or response.code in (421, 530, 535) or 400 <= response.code < 500:
         return Failed(reason, of_address=response.command == "rcpt" and status.startswith(_OF_ADDRESS))
     if response.code >= 500:
-        gone = response.command == "rcpt" and _of_address(f"{response.code} {response.text}", delivery.address)
+        refusal = f"{response.code} {response.text}"
+        gone = response.command == "rcpt" and blamed(find_cause(None, refusal), refusal, delivery.address, senders).hard
         return Rejected(reason, token_gone=delivery.registered_at if gone else None)
     return Failed(reason, ambiguous=response.command == "data")
-
-
-def _of_address(refusal: str, address: str) -> bool:
-    return blamed(find_cause(None, refusal), refusal, address, ()).hard
 
 
 class SmtpChannel:
@@ -234,7 +233,8 @@ class SmtpChannel:
         finally:
             self._in_use.discard(exchange)
         await self._settle(exchange, answer.code)
-        return parse_response(SmtpResponse(*answer), delivery)
+        senders = (self.options.sender_of(delivery.content), envelope.sender)
+        return parse_response(SmtpResponse(*answer), delivery, {each.rpartition("@")[2].lower() for each in senders})
 
     async def _settle(self, exchange: SmtpExchange, code: int) -> None:
         """Keep the connection where it may be used again: after a refusal, reset, unless the next mail is begun."""

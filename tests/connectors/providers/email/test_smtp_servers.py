@@ -153,12 +153,20 @@ def test_what_was_not_taken_for_certain_is_never_sent(
     assert result.ambiguous == ambiguous
 
 
-def test_a_mailbox_that_there_is_not_is_gone_and_one_that_is_full_is_not(greets: dict[str, str]) -> None:
-    _, gone = sent_to({**greets, "RCPT": "550 5.1.1 no such user"})
-    _, full = sent_to({**greets, ".": "552 5.2.2 full"})
-    assert isinstance(gone, Rejected)
-    assert isinstance(full, Rejected)
-    assert (gone.token_gone is None, full.token_gone is None) == (False, True)
+@pytest.mark.parametrize(
+    ("answers", "is_gone"),
+    [
+        ({"RCPT": "550 5.1.1 no such user"}, True),
+        ({"RCPT": "550 5.1.1 no such user: we@ours.example"}, False),
+        ({".": "552 5.2.2 full"}, False),
+    ],
+)
+def test_a_mailbox_is_gone_of_which_a_server_says_that_it_is_not_there(
+    answers: dict[str, str], is_gone: bool, greets: dict[str, str]
+) -> None:
+    _, result = sent_to({**greets, **answers})
+    assert isinstance(result, Rejected)
+    assert (result.token_gone is not None) == is_gone
 
 
 def test_who_says_no_and_then_nothing_more_has_refused() -> None:
