@@ -164,7 +164,7 @@ function problemOf(answer, text) {
   const problem = { type: "about:blank", title: answer.statusText, status: answer.status, detail: "no more is known" };
   const seconds = answer.headers.get("retry-after");
   if (/^\d+$/.test(seconds ?? "")) problem.retry_after_ms = Number(seconds) * 1_000;
-  const isDocument = answer.headers.get("content-type") === "application/problem+json";
+  const isDocument = answer.headers.get("content-type")?.startsWith("application/problem+json");
   return isDocument ? { ...problem, ...JSON.parse(text) } : problem;
 }
 
