@@ -23,9 +23,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 
-from connectors.archive.part_ends import BOUNDED, FILTERED, FILTERED_MERGED, naming_damage
+from connectors.archive.part_ends import BOUNDED, FILTERED, FILTERED_MERGED, opened_part
 from connectors.log.interface import Headers, Record
 from state.ledger import COLUMNS_OF, DISTINCT, KINDS, PACKED, SCHEMA, all_columns, latest
 from state.packed import PACKED_TEXT, order_numbers, packed_rows, taken, without_large_dictionaries
@@ -86,8 +85,8 @@ def every_state(files: Sequence[Path]) -> pa.Table:
     """All rows as they are, those of states that were superseded too."""
     found = []
     for file in files:
-        with naming_damage(file):
-            found.append(pq.read_table(file, read_dictionary=_PACKED_NAMES, use_threads=False))
+        with opened_part(file, read_dictionary=_PACKED_NAMES) as part:
+            found.append(part.read(use_threads=False))
     return all_columns(packed_rows(pa.concat_tables(found, promote_options="default"), PACKED))
 
 
@@ -95,7 +94,7 @@ def latest_states(files: Sequence[Path], rows_max: int) -> Iterator[pa.Table]:
     """The last state of each key; the states of a key are in one key group."""
     groups, rows = np.array([], np.int16), 0
     for file in files:
-        with naming_damage(file), pq.ParquetFile(file) as part:
+        with opened_part(file) as part:
             column = part.read(columns=["key_group"], use_threads=False)["key_group"].to_numpy()
         groups, rows = np.union1d(groups, column), rows + len(column)
     for piece in np.array_split(groups, min(-(-rows // rows_max), len(groups))):
@@ -107,7 +106,7 @@ def _rows(files: Sequence[Path], kind: str, low: int, high: int) -> pa.Table:
     """Of one kind and the key groups from `low` to `high`. A data set of Arrow takes three times as long."""
     found = []
     for file in files:
-        with naming_damage(file), pq.ParquetFile(file, read_dictionary=_PACKED_NAMES) as part:
+        with opened_part(file, read_dictionary=_PACKED_NAMES) as part:
             of = part.schema_arrow.names.index("kind"), part.schema_arrow.names.index("key_group")
             chosen = [
                 n for n in range(part.num_row_groups) if _may_hold(part.metadata.row_group(n), of, kind, low, high)
@@ -157,7 +156,7 @@ def every_record(files: Sequence[Path], rows_max: int) -> Iterator[pa.Table]:
 
 def row_groups(file: Path, first: int = 0, end: int | None = None) -> Iterator[pa.Table]:
     """The row groups of a part of raw records that may hold offsets of [first, end)."""
-    with naming_damage(file), pq.ParquetFile(file) as part:
+    with opened_part(file) as part:
         column = part.schema_arrow.get_field_index("offset")
         for number in range(part.num_row_groups):
             bounds: Any = part.metadata.row_group(number).column(column).statistics

@@ -2,9 +2,9 @@
 
     DIR/archive/<topic>/<partition>/manifest.json
     {"version": 1, "offset": 4711, "serial": 12,
-     "parts":   [{"file": "0000000011.parquet", "hour": 489123, "rows": 90, "bytes": 12345, "compacted": false,
-                  "first": 4600, "end": 4711}, ..],
-     "retired": [{"file": "0000000007.parquet", "at": 1700000000000}, ..]}
+     "parts":   [{"file": "0000000011-5c0ffee05c0ffee0.parquet", "hour": 489123, "rows": 90, "bytes": 12345,
+                  "compacted": false, "first": 4600, "end": 4711}, ..],
+     "retired": [{"file": "0000000007-0ddba11c0ddba11c.parquet", "at": 1700000000000}, ..]}
 
 `offset` is the first offset of the topic that no part includes; `hour` is the log's time in hours since 1970;
 `serial` is the number of the next part. A part of raw records holds all that the log had in [`first`, `end`); where the

@@ -18,8 +18,9 @@ import structlog
 
 from connectors.archive.forms import LEDGER, ArchiveForm
 from connectors.archive.manifest import ArchiveManifest, Part, Retired, read_manifest, write_manifest
+from connectors.archive.part_ends import digest_of_end
 from connectors.metrics import ARCHIVE_PARTS, ARCHIVE_ROWS
-from state.disk.files import flush
+from state.disk.files import rename_flushed
 from state.model.errors import StateDamagedError
 from state.progress import made
 
@@ -177,18 +178,19 @@ class ArchiveWriter:
         *,
         compacted: bool,
     ) -> ArchiveManifest:
-        name = f"{manifest.serial:010}{_SUFFIX}"
-        path = self._directory / name
+        draft = self._directory / f"{manifest.serial:010}{_SUFFIX}"
         options = self._form.written_merged if compacted else self._form.written
-        size = self._options.row_group_rows
-        pq.write_table(self._form.unfolded(table), path, compression="zstd", row_group_size=size, **options)
-        flush(path)
+        pq.write_table(
+            self._form.unfolded(table), draft, compression="zstd", row_group_size=self._options.row_group_rows,
+            write_page_checksum=True, **options,
+        )  # fmt: skip
+        path = draft.with_stem(f"{draft.stem}-{digest_of_end(draft)}")
+        rename_flushed(draft, path)
         ARCHIVE_PARTS.labels("written").inc()
-        part = Part(name, hour, len(table), path.stat().st_size, compacted, *span)
+        part = Part(path.name, hour, len(table), path.stat().st_size, compacted, *span)
         return msgspec.structs.replace(manifest, serial=manifest.serial + 1, parts=(*manifest.parts, part))
 
     def _commit(self, manifest: ArchiveManifest) -> None:
-        flush(self._directory)
         write_manifest(self._directory, manifest)
         self._manifest = manifest
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from connectors.archive.part_ends import RowGroup, naming_damage, row_groups_of
+from connectors.archive.part_ends import RowGroup, opened_part, row_groups_of
 from state.ledger import SCHEMA
 from state.packed import row_numbers
 
@@ -111,7 +111,7 @@ def matching_rows(
     chosen = [group for group in row_groups_of(file) if all(test.possible(group) for test in tests)]
     if not chosen:
         return
-    with naming_damage(file), pq.ParquetFile(file, memory_map=True) as part:
+    with opened_part(file, memory_map=True) as part:
         for group in chosen:
             rows = _passing(part, group, tests)
             if rows is None or len(rows):
@@ -133,7 +133,7 @@ def rows_at(file: Path, number: int, rows: RowPlaces, names: Sequence[str]) -> p
 
     :raises FileNotFoundError: the part was merged away.
     """
-    with naming_damage(file), pq.ParquetFile(file, memory_map=True) as part:
+    with opened_part(file, memory_map=True) as part:
         return _read(part, number, rows, names)[1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from datetime import timedelta
@@ -20,7 +21,7 @@ from connectors.archive.records import TopicRecords
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, Record, TopicSpec
 from state.ledger import packed_ledger
-from state.model.errors import OffsetOutOfRangeError, UnknownTopicError
+from state.model.errors import OffsetOutOfRangeError, StateDamagedError, UnknownTopicError
 
 HOUR = 480_000 * HOUR_MS
 DAY = timedelta(days=1)
@@ -73,6 +74,27 @@ def test_records_come_back_as_they_were_also_out_of_merged_hours(archive: Path) 
     assert read(topic, 0, 1500) == everything
     for first, end in [(0, 1), (149, 151), (433, 1207), (1499, 1500), (700, 700)]:
         assert read(topic, first, end) == everything[first:end]
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["anywhere", "at-the-end"])
+def test_a_flipped_bit_is_damage_that_is_named_and_never_another_record(archive: Path, behind: bool) -> None:
+    everything, choose = records(0, 1_000), random.Random(7)
+    [part] = written(archive, everything, options=ArchiveOptions(row_group_rows=300)).manifest.parts
+    file = archive / "work" / "2" / part.file
+    sound, topic, found = file.read_bytes(), TopicRecords("work", archive=archive, log=None), 0
+    for number in range(150):
+        flipped = bytearray(sound)
+        at = choose.randrange(len(sound) - 2_000 if behind else 0, len(sound))
+        flipped[at] ^= 1 << choose.randrange(8)
+        file.write_bytes(flipped)
+        os.utime(file, ns=(number, number))
+        try:
+            records_read = read(topic, 0, 1_000)
+        except StateDamagedError as error:
+            found += part.file in str(error)
+        else:
+            assert records_read == everything
+    assert found > 130
 
 
 @pytest.mark.parametrize("form", [RAW, LEDGER])
