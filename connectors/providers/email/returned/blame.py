@@ -21,7 +21,8 @@ _TO_SENDER = re.compile(
     r"|\byou (?:are )?(?:send|sent)(?:ing)? (?:\w+ )?from\b|\bsending (?:user|account|address|server|host|domain|ip)"
     r"|\byou (?:are not|(?:must|need to) (?:be|first|register|authenticate|log|subscribe))\b|too many|次数过多|harvest"
     r"|\b(?:missing|invalid|malformed|bad|to:?|from:?) (?:\w+ )?headers?\b|\bmissing (?:to|from)\b"
-    r"|post denied|subscriber list",
+    r"|post denied|subscriber list|\b(?:helo|ehlo)\b|\bfrom[: -]{1,2}address\b"
+    r"|\A[\d.\s#:;-]*(?:ihre|votre|uw|din) (?:e-?mail-?)?adres",
     re.IGNORECASE,
 )
 """Said of who sends or what he sent, and of many addresses."""
