@@ -14,12 +14,12 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from connectors.providers.channel import Delivery
-from connectors.providers.sms.smpp_pdu import OK, read_message
+from connectors.providers.sms.smpp_pdu import LATER, OK, read_message
 from connectors.providers.sms.smpp_receipts import IdForm, Receipt, SentMessages, SentText, read_receipt
 from state.model.errors import LogError, MalformedRecordError
 
-_BAD_MESSAGE, _LATER = 0x02, 0x08
-"""ESME_RINVCMDLEN; ESME_RSYSERR, after which the SMSC says it again."""
+_BAD_MESSAGE = 0x02
+"""ESME_RINVCMDLEN."""
 _PAUSES_S = (0.05, 0.5, 2.0)
 """Before each look at what was stored: another process may be about to store it."""
 _LOOK_S = 5.0
@@ -62,7 +62,7 @@ class ReceiptDesk:
                     text = await self._found_later(receipt)
         except (LogError, TimeoutError) as error:
             _logger.warning("receipt_not_looked_up", provider=self._provider, error=str(error))
-            return _LATER
+            return LATER
         if text is None:
             self._sent.expect(receipt)
             return OK
@@ -89,5 +89,5 @@ class ReceiptDesk:
             await self._heard(self._provider, text, receipt)
         except LogError as error:
             _logger.warning("receipt_not_noted", provider=self._provider, error=str(error))
-            return _LATER
+            return LATER
         return OK

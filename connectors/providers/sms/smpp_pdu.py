@@ -19,7 +19,8 @@ UNBIND, BIND_TRANSCEIVER, ENQUIRE_LINK = 0x6, 0x9, 0x15
 ANSWER = 0x80000000
 """The bit of command_id that an answer has."""
 VERSION = 0x34
-OK = 0x0
+OK, LATER = 0x0, 0x08
+"""ESME_ROK; ESME_RSYSERR, after which the SMSC says it again."""
 UDH, RECEIPT = 0x40, 0x04
 """Bits of esm_class: the text begins with a header; it is a receipt."""
 GSM_CODING, UCS2_CODING = 0x00, 0x08

@@ -20,6 +20,7 @@ from connectors.providers.sms.smpp_pdu import (
     DELIVER_SM,
     ENQUIRE_LINK,
     GENERIC_NACK,
+    LATER,
     OK,
     UNBIND,
     Bind,
@@ -32,7 +33,7 @@ from state.model.errors import CarillonError, MalformedRecordError
 OnMessage = Callable[[bytes], Awaitable[int]]
 """Takes the body of a deliver_sm and gives the command_status to answer."""
 TAKING_MAX = 1_000
-"""Messages of the SMSC that are taken at once; with more it is not read on."""
+"""Messages of the SMSC that are taken at once; it is to say what is more later."""
 _READ_BYTES = 65_536
 _UNBIND_S = 2.0
 _UNKNOWN_COMMAND = 0x03
@@ -84,7 +85,7 @@ class SmscSession:
         self._answers: dict[int, asyncio.Future[Pdu]] = {}
         self._sequence = 0
         self._heard_s = asyncio.get_running_loop().time()
-        self._taking = asyncio.Semaphore(TAKING_MAX)
+        self._taking = 0
         self.ended = asyncio.Event()
         """Nothing can be asked any more."""
         self._tasks = {asyncio.create_task(self._read())}
@@ -153,7 +154,11 @@ class SmscSession:
             if answer is not None and not answer.done():
                 answer.set_result(pdu)
         elif pdu.command == DELIVER_SM:
-            await self._taking.acquire()
+            if self._taking >= TAKING_MAX:
+                self._answer(pdu, LATER, c_text(""))
+                await self._writer.drain()  # who does not read our answers is not read
+                return
+            self._taking += 1
             task = asyncio.create_task(self._take(pdu))  # answers to our own requests do not wait for it
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -168,10 +173,8 @@ class SmscSession:
     async def _take(self, pdu: Pdu) -> None:
         try:
             self._answer(pdu, await self._on_message(pdu.body), c_text(""))
-            with suppress(OSError):  # the connection is lost: who reads it says so
-                await self._writer.drain()
         finally:
-            self._taking.release()
+            self._taking -= 1
 
     def _answer(self, pdu: Pdu, status: int = OK, body: bytes = b"") -> None:
         if not self._writer.is_closing():
@@ -180,8 +183,6 @@ class SmscSession:
     async def _enquire(self, every: timedelta, within: timedelta) -> None:
         while not self.ended.is_set():
             silent_s = asyncio.get_running_loop().time() - self._heard_s
-            if self._taking.locked():  # it is not silent: more of it waits to be read
-                silent_s = 0
             if silent_s < every.total_seconds():
                 await asyncio.sleep(every.total_seconds() - silent_s)
                 continue
