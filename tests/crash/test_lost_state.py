@@ -169,6 +169,9 @@ class System:
         needed: dict[tuple[str, int], int] = {}
         for topic, part, offset in (place for each in exports for place in _retained(each)):
             needed[topic, part] = min(offset, needed.get((topic, part), offset))
+        for part in range(PARTITIONS):  # what sequence stores just now bears a time not before that of the last record
+            last = self.log.end_offset("work", part) - 1
+            needed["work", part] = min(last, needed.get(("work", part), last))
         cut = clock_ms()
         while not all(self.log.offset_at(*place, cut) <= offset for place, offset in needed.items()):
             cut -= 1
