@@ -11,7 +11,7 @@ AT_REST_AFTER_S = 18
 """From 15 s without a record on, ticks come once a second."""
 LOOKED_FOR_S = 5
 LOOKS = 6
-"""A busy machine comes to rest later; who polls never does."""
+"""A busy machine comes to rest later, but then it stays so; who polls never does."""
 
 
 def wakes(pid: int) -> int:
@@ -37,6 +37,9 @@ def test_at_rest_the_system_sleeps_and_is_small(tmp_path: Path) -> None:
     with running(tmp_path / "data") as up:
         pids = [*up.pids().values(), up.process.pid]
         time.sleep(AT_REST_AFTER_S)
-        assert any(wakes_a_second(pids) < 190 for _ in range(LOOKS)), "somebody polls"
+        looks = [wakes_a_second(pids)]
+        while max(looks[-2:]) >= 190 or len(looks) < 2:
+            assert len(looks) < LOOKS, f"somebody polls: {looks}"
+            looks.append(wakes_a_second(pids))
         assert sum(map(memory_mb, pids)) < 550
         assert up.stop() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -276,6 +277,36 @@ def test_an_smsc_that_sends_without_end_is_told_to_say_later_what_cannot_be_take
 
     asyncio.run(run())
     assert statuses == {OK: TAKING_MAX, LATER: number - TAKING_MAX}
+
+
+def test_a_connection_that_is_lost_before_what_it_brought_is_taken_is_no_error_of_each_message() -> None:
+    errors = list[dict[str, object]]()
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+        came, may_go = asyncio.Event(), asyncio.Event()
+
+        async def slow(_body: bytes) -> int:
+            came.set()
+            await may_go.wait()
+            return OK
+
+        async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"".join(Pdu(DELIVER_SM, 0, each).encode() for each in range(TAKING_MAX + 1)))
+            await came.wait()
+            writer.transport.abort()
+
+        async with await asyncio.start_server(speak, "127.0.0.1", 0) as server, asyncio.timeout(WAIT_S):
+            session = SmscSession(*await asyncio.open_connection(*server.sockets[0].getsockname()), slow)
+            await session.ended.wait()
+            may_go.set()
+            for _ in range(100):
+                await asyncio.sleep(0)
+            await session.close()
+
+    asyncio.run(run())
+    gc.collect()
+    assert not errors
 
 
 def test_a_try_takes_no_longer_than_its_timeout_whatever_the_smsc_is_slow_with() -> None:
