@@ -25,8 +25,6 @@ class Assumptions:
     """Of the recipients of fan-outs: in slices of 2 500 and more, the others one by one."""
     busy: float = 0.6
     """Of a core, so that a backlog can be made up."""
-    pushes_per_core_s: int = 5_300
-    """ARCHITECTURE, Figures."""
     bytes_per_user_memory: int = 230
     """bench/results/README, users: 10 million in one process."""
     bytes_per_user_disk: int = 134
@@ -70,7 +68,7 @@ def sizes(found: dict[str, float], given: Assumptions) -> list[tuple[str, float,
         "recipients of small slices, decide to track": small
         * (found["slices.single_us_2500"] + found["inbox.rows_us_2500"] + track_us["single"])
         / 1e6,
-        "sends": given.deliveries_per_s / given.pushes_per_core_s,
+        "sends": given.deliveries_per_s / found["delivery.push_sends_per_core"],
     }
     written = large * columns_bytes + (small + direct) * single_bytes
     rows_bytes = large * found["track.batch_merged_bytes"] + (small + direct) * found["track.single_merged_bytes"]
