@@ -47,6 +47,7 @@ EXPORT_SECONDS = Histogram(
 )
 ARCHIVE_PARTS = Counter("carillon_archive_parts_total", "Parquet parts of the archive, by event", ["event"])
 ARCHIVE_ROWS = Counter("carillon_archive_rows_total", "Records written to the archive")
+ARCHIVE_DAMAGE = Counter("carillon_archive_damage_total", "Damaged files of the archive that were met")
 ARCHIVE_BEHIND_SECONDS = Gauge(
     "carillon_archive_behind_seconds", "Age of the oldest record of a topic that is read and not archived", ["topic"]
 )

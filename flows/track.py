@@ -18,7 +18,7 @@ import structlog
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
-from connectors.archive.manifest import ARCHIVED, COLUMNAR, read_manifest
+from connectors.archive.manifest import ARCHIVED, COLUMNAR, read_manifest, set_unreadable_aside
 from connectors.archive.parquet import ArchiveOptions
 from connectors.log.interface import Log, Record
 from connectors.log.source import LogSource, SourceBatch, Tick
@@ -106,6 +106,9 @@ def wire(
     partitions = log.partitions("ledger")
     log.close()
     archive = data_dir / ARCHIVE
+    for number in filter(place.holds_partition, range(partitions)):
+        for topic in given.topics:
+            set_unreadable_aside(archive / topic.name / str(number))
     source = LogSource(
         open_log,
         [topic.name for topic in given.topics],

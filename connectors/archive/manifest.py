@@ -4,25 +4,36 @@
     {"version": 1, "offset": 4711, "serial": 12,
      "parts":   [{"file": "0000000011-5c0ffee05c0ffee0.parquet", "hour": 489123, "rows": 90, "bytes": 12345,
                   "compacted": false, "first": 4600, "end": 4711}, ..],
-     "retired": [{"file": "0000000007-0ddba11c0ddba11c.parquet", "at": 1700000000000}, ..]}
+     "retired": [{"file": "0000000007-0ddba11c0ddba11c.parquet", "at": 1700000000000}, ..],
+     "digest": "5ca1ab1e5ca1ab1e"}
 
 `offset` is the first offset of the topic that no part includes; `hour` is the log's time in hours since 1970;
 `serial` is the number of the next part. A part of raw records holds all that the log had in [`first`, `end`); where the
 next part begins later, records are missing. Parts of the ledger have -1 there, since a merge drops superseded states.
 `retired` parts are used by older queries only, and are removed when these had time to end. A manifest is written to
-another file, flushed and renamed: a reader finds the old one or the new one.
+another file, flushed and renamed: a reader finds the old one or the new one. `digest` is that of all before it and a
+brace; earlier releases wrote none. `manifest.copy.json` is the same once more, for the day when the first is damaged.
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import structlog
+import xxhash
 
-from state.disk.files import replace_file
-from state.model.errors import StateDamagedError, StateVersionError
+from connectors.metrics import ARCHIVE_DAMAGE
+from state.disk.files import rename_flushed, replace_file
+from state.model.errors import UNDECODABLE, StateDamagedError, StateVersionError
 
 VERSION = 1
-FILE = "manifest.json"
+FILE, COPY = "manifest.json", "manifest.copy.json"
+PART_SUFFIX = ".parquet"
+_DIGEST = b',"digest":"'
+_FIRST_PART = "0000000000"
+"""Its name begins so. It may be there before there is a manifest."""
+_logger = structlog.get_logger(__name__)
 COLUMNAR = ("ledger", "outcomes")
 """The topics that are archived as columns."""
 ARCHIVED = (*COLUMNAR, "work", "dead_letters", "audit")
@@ -59,39 +70,101 @@ class ArchiveManifest(msgspec.Struct, frozen=True):
 
 
 def read_manifest(directory: Path) -> ArchiveManifest:
-    """The manifest of a partition's directory; an empty one where there is none yet.
+    """The manifest of a partition's directory, or its copy; an empty one where there is none yet.
 
-    :raises StateDamagedError: it cannot be read; restore it, or move the directory aside to have it written again from
-        what the log retains.
+    :raises StateDamagedError: neither can be read, or both are gone and parts are there.
+    """
+    return _readable(directory)[0]
+
+
+def _readable(directory: Path) -> tuple[ArchiveManifest, str]:
+    """With what is wrong with the first of the two; empty: nothing."""
+    damage = ""
+    for file in (directory / FILE, directory / COPY):
+        try:
+            return _decoded(file), damage
+        except FileNotFoundError:
+            damage = damage or (f"{file} is gone" if _had_manifest(directory) else "")
+        except StateDamagedError as error:
+            damage = damage or str(error)
+    if damage:
+        raise StateDamagedError(
+            f"{damage}; put a copy in its place, or move {directory} aside: what the log has is archived anew"
+        )
+    return ArchiveManifest(), ""
+
+
+def _decoded(file: Path) -> ArchiveManifest:
+    content = file.read_bytes()
+    body, found, end = content.rpartition(_DIGEST)
+    try:
+        if found and end != _end_behind(body):
+            raise msgspec.DecodeError("is not what was written")
+        manifest = msgspec.json.decode(content, type=ArchiveManifest)
+    except UNDECODABLE as error:
+        raise StateDamagedError(f"{file}: {error}") from error
+    if manifest.version != VERSION:
+        raise StateVersionError(f"{file}: version {manifest.version}, this program knows {VERSION}")
+    return manifest
+
+
+def _end_behind(body: bytes) -> bytes:
+    return b'%s"}' % xxhash.xxh3_64_hexdigest(body + b"}").encode()
+
+
+def _had_manifest(directory: Path) -> bool:
+    return any(not part.name.startswith(_FIRST_PART) for part in directory.glob(f"*{PART_SUFFIX}"))
+
+
+def mended_manifest(directory: Path) -> ArchiveManifest:
+    """The same for who writes it: it and its copy are sound afterwards.
+
+    :raises StateDamagedError: see there.
+    """
+    manifest, damage = _readable(directory)
+    if damage:
+        ARCHIVE_DAMAGE.inc()
+        _logger.warning("archive_manifest_restored", problem=damage)
+    if manifest != ArchiveManifest():
+        write_manifest(directory, manifest)
+    return manifest
+
+
+def set_unreadable_aside(directory: Path) -> None:
+    """Before anything reads it: where neither manifest nor copy tells what a directory holds, another one is begun with
+    what the log has. Nothing else waits for somebody who restores it.
     """
     try:
-        content = (directory / FILE).read_bytes()
-    except FileNotFoundError:
-        return ArchiveManifest()
-    try:
-        manifest = msgspec.json.decode(content, type=ArchiveManifest)
-    except msgspec.DecodeError as error:
-        raise StateDamagedError(
-            f"{directory / FILE}: {error}; put a copy in its place, or move {directory} aside: what the log has "
-            "is archived anew"
-        ) from error
-    if manifest.version != VERSION:
-        raise StateVersionError(f"{directory / FILE}: version {manifest.version}, this program knows {VERSION}")
-    return manifest
+        read_manifest(directory)
+    except StateDamagedError as error:
+        aside = directory.with_name(f"{directory.name}.aside-{time.time_ns() // 1_000_000}")
+        rename_flushed(directory, aside)
+        ARCHIVE_DAMAGE.inc()
+        _logger.warning(
+            "archive_set_aside", problem=str(error), moved_to=str(aside),
+            remedy="what the log has is archived anew; to have the rest again, restore its manifest, and put it back "
+            "while track is stopped",
+        )  # fmt: skip
 
 
 def archived_up_to(archive: Path) -> Callable[[str, int], int | None]:
     """The offset behind what is archived of a topic's partition: from there on the log must not drop anything yet.
 
-    None where the topic is not archived. `archive` is `DIR/archive`.
+    None where the topic is not archived; the begin where the archive cannot tell. `archive` is `DIR/archive`.
     """
 
     def offset(topic: str, partition: int) -> int | None:
-        return read_manifest(archive / topic / str(partition)).offset if topic in ARCHIVED else None
+        try:
+            return read_manifest(archive / topic / str(partition)).offset if topic in ARCHIVED else None
+        except StateDamagedError:  # track says so, and archives anew
+            return 0
 
     return offset
 
 
 def write_manifest(directory: Path, manifest: ArchiveManifest) -> None:
     """Make it the manifest, durably and all at once. The parts it names must have been flushed before."""
-    replace_file(directory / FILE, msgspec.json.encode(manifest))
+    body = msgspec.json.encode(manifest).removesuffix(b"}")
+    content = body + _DIGEST + _end_behind(body)
+    replace_file(directory / FILE, content)
+    replace_file(directory / COPY, content)

@@ -17,16 +17,15 @@ import pyarrow.parquet as pq
 import structlog
 
 from connectors.archive.forms import LEDGER, ArchiveForm
-from connectors.archive.manifest import ArchiveManifest, Part, Retired, read_manifest, write_manifest
-from connectors.archive.part_ends import digest_of_end
-from connectors.metrics import ARCHIVE_PARTS, ARCHIVE_ROWS
+from connectors.archive.manifest import PART_SUFFIX, ArchiveManifest, Part, Retired, mended_manifest, write_manifest
+from connectors.archive.part_ends import digests_of
+from connectors.metrics import ARCHIVE_DAMAGE, ARCHIVE_PARTS, ARCHIVE_ROWS
 from state.disk.files import rename_flushed
 from state.model.errors import StateDamagedError
 from state.progress import made
 
 _logger = structlog.get_logger(__name__)
 HOUR_MS = 3_600_000
-_SUFFIX = ".parquet"
 _NO_SPAN = (-1, -1)
 _LEFT_FOR = timedelta(minutes=10)
 _ALIKE = 16
@@ -56,7 +55,7 @@ class ArchiveWriter:
         """Open or begin the partition; files that a crash left unnamed are removed."""
         directory.mkdir(parents=True, exist_ok=True)
         self._directory, self._options, self._form = directory, options or ArchiveOptions(), form
-        self._manifest = read_manifest(directory)
+        self._manifest = mended_manifest(directory)
         self._left: dict[int, int] = {}
         """Hours that cannot be merged, and when to try again."""
         self._remove_unnamed()
@@ -98,6 +97,7 @@ class ArchiveWriter:
                 merged += self._merge_hour(hour, now_ms)
             except (StateDamagedError, FileNotFoundError) as error:
                 self._left[hour] = now_ms + _ms(_LEFT_FOR)
+                ARCHIVE_DAMAGE.inc()
                 _logger.warning("archive_part_damaged", problem=str(error))
         return merged
 
@@ -178,13 +178,13 @@ class ArchiveWriter:
         *,
         compacted: bool,
     ) -> ArchiveManifest:
-        draft = self._directory / f"{manifest.serial:010}{_SUFFIX}"
+        draft = self._directory / f"{manifest.serial:010}{PART_SUFFIX}"
         options = self._form.written_merged if compacted else self._form.written
         pq.write_table(
             self._form.unfolded(table), draft, compression="zstd", row_group_size=self._options.row_group_rows,
             write_page_checksum=True, **options,
         )  # fmt: skip
-        path = draft.with_stem(f"{draft.stem}-{digest_of_end(draft)}")
+        path = draft.with_stem("-".join([draft.stem, *digests_of(draft)]))
         rename_flushed(draft, path)
         ARCHIVE_PARTS.labels("written").inc()
         part = Part(path.name, hour, len(table), path.stat().st_size, compacted, *span)
@@ -196,7 +196,7 @@ class ArchiveWriter:
 
     def _remove_unnamed(self) -> None:
         named = {part.file for part in self._manifest.parts} | {retired.file for retired in self._manifest.retired}
-        self._unlink(path.name for path in self._directory.glob(f"*{_SUFFIX}") if path.name not in named)
+        self._unlink(path.name for path in self._directory.glob(f"*{PART_SUFFIX}") if path.name not in named)
 
     def _unlink(self, names: Iterable[str]) -> None:
         for name in names:

@@ -5,11 +5,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.logs import captured_logs
+from helpers.records import decision
 
 from connectors.archive.forms import LEDGER
+from connectors.archive.parquet import ArchiveWriter
 from connectors.archive.part_ends import row_groups_of
 from connectors.archive.scan import equal, matching_rows, newest_row_ms, one_of, within
-from state.ledger import PACKED, all_columns
+from connectors.log.interface import Record
+from state.ledger import PACKED, all_columns, packed_ledger
 from state.packed import packed_rows
 
 ROWS, GROUP = 5_000, 1_000
@@ -67,3 +71,23 @@ def test_a_part_of_an_earlier_release_has_neither_filters_nor_all_bounds(part: P
     assert all(equal("event_id", "none").possible(group) for group in row_groups_of(part))
     assert all(within("log_ms", 9_000, None).possible(group) for group in row_groups_of(part))
     assert [rows.tolist() for _, rows, _ in matching_rows(part, [equal("event_id", "e1700ü")], ["time"])] == [[700]]
+
+
+def test_a_flipped_bit_in_a_filter_hides_nothing(tmp_path: Path) -> None:
+    writer = ArchiveWriter(tmp_path)
+    decided = [decision("ann", f"e{number}", "INBOX", ("d", number, 0)) for number in range(400)]
+    records = [Record(each.topic, 0, at, 0, each.key, each.value, each.headers) for at, each in enumerate(decided)]
+    writer.write(packed_ledger(records)[0], 400)
+    file = tmp_path / writer.manifest.parts[0].file
+    [group] = row_groups_of(file)
+    (start, length), sound = group.filters["event_id"], file.read_bytes()
+    zeroed = bytearray(sound)
+    zeroed[start + length - 4_096 : start + length] = bytes(4_096)
+    file.write_bytes(zeroed)
+    tests = [equal("event_id", f"e{number}") for number in range(400)]
+    assert not all(group.may_have("event_id", [f"e{number}"]) for number in range(400)), "it would hide some"
+    with captured_logs() as events:
+        assert all(test.possible(each) for test in tests for each in row_groups_of(file))
+    assert [(each["event"], each["file"]) for each in events] == [("archive_filter_damaged", str(file))]
+    file.write_bytes(sound)
+    assert not row_groups_of(file)[0].may_have("event_id", ["none of these"])
