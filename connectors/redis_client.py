@@ -58,6 +58,13 @@ def eviction(memory: Mapping[str, Any]) -> str | None:
     return None
 
 
+def no_room(memory: Mapping[str, Any]) -> str | None:
+    """What is wrong with a Redis that takes nothing more, by its `INFO memory`; None: there is room."""
+    if 0 < memory.get("maxmemory", 0) <= memory.get("used_memory", 0):
+        return "redis: has no memory left, so it takes nothing more; raise maxmemory"
+    return None
+
+
 def _pool(options: RedisOptions, deadline: timedelta) -> dict[str, Any]:
     seconds = deadline.total_seconds()
     return {

@@ -196,18 +196,18 @@ def _check_inbox(settings: Settings) -> Iterator[Finding]:
 
 
 def _ask_redis(what: str, options: RedisOptions, fine: str) -> Finding:
-    """Whether it answers, and keeps what it is given."""
+    """Whether it answers, takes what it is given, and keeps it."""
     from redis import RedisError
 
-    from connectors.redis_client import blocking_redis, eviction
+    from connectors.redis_client import blocking_redis, eviction, no_room
 
     client = blocking_redis(options, _REDIS_WAIT)
     try:
         memory: Any = client.info("memory")
-        fault = eviction(memory)
+        fault = eviction(memory) or no_room(memory)
         return Finding(what, fault is None, fault or fine)
     except (RedisError, OSError) as error:
-        return Finding(what, False, type(error).__name__)
+        return Finding(what, False, f"{type(error).__name__}: {error}")
     finally:
         client.close()
 

@@ -66,12 +66,20 @@ def test_a_redis_that_keeps_inboxes_must_answer_and_evict_nothing(tmp_path: Path
         return findings(Settings(data_dir=tmp_path, inbox=table))["inbox"]
 
     assert found(redis_url) == (True, "kept in Redis, which answers")
-    assert found(f"redis://:{CANARY}@127.0.0.1:{any_port('127.0.0.1')}/0") == (False, "ConnectionError")
-    server = start_redis("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
-    try:
-        assert found(server.url) == (False, "redis: may evict keys; set maxmemory-policy noeviction")
-    finally:
-        server.stop()
+    port = any_port("127.0.0.1")
+    ok, detail = found(f"redis://:{CANARY}@127.0.0.1:{port}/0")
+    assert (ok, CANARY in detail) == (False, False)
+    assert f"127.0.0.1:{port}" in detail
+    evicts, full = ("100mb", "allkeys-lru"), ("600kb", "noeviction")
+    for (most, policy), fault in (
+        (evicts, "may evict keys; set maxmemory-policy noeviction"),
+        (full, "has no memory left, so it takes nothing more; raise maxmemory"),
+    ):
+        server = start_redis("--maxmemory", most, "--maxmemory-policy", policy)
+        try:
+            assert found(server.url) == (False, f"redis: {fault}")
+        finally:
+            server.stop()
 
 
 def test_kafka_that_does_not_answer_is_named(tmp_path: Path) -> None:
