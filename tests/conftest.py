@@ -17,6 +17,17 @@ _BUSY = (
     "tests/system/test_up.py",
 )
 """Files whose tests need the machine: one of them at a time."""
+_FIRST: tuple[str | tuple[str, ...], ...] = (
+    _BUSY,
+    "tests/system/test_passed_over.py",
+    "tests/mutation/",
+    "tests/rules/test_simulate_higgs.py",
+    "tests/connectors/archive/test_newest.py",
+    "tests/system/test_mail_html_in_a_browser.py",
+)
+"""Files that take minutes are begun first, the longest before the others: one that comes last leaves the other
+processes with nothing to do. All others stay in their order.
+"""
 _PRODUCERS: dict[threading.Thread, str] = {}
 """The thread of each producer of a Kafka log, to the test that first wrote with it."""
 
@@ -43,6 +54,16 @@ class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # the library has 
 
     def _split_scope(self, nodeid: str) -> str:
         return "busy" if nodeid.startswith(_BUSY) else str(super()._split_scope(nodeid))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """By the names of files alone: all processes must find the same order."""
+
+    def turn(item: pytest.Item) -> int:
+        found = (number for number, files in enumerate(_FIRST) if item.nodeid.startswith(files))
+        return next(found, len(_FIRST))
+
+    items.sort(key=turn)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -10,6 +10,7 @@ import queue
 import random
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,12 +128,14 @@ class _Lane:
     def close(self) -> None:
         for _ in self._workers:
             self._waiting.put(None)
+        for worker in self._workers:
+            worker.join(60)
 
     def _work(self) -> None:
-        connection = http.client.HTTPConnection(self._host, timeout=CLIENT_TIMEOUT_S)
-        while (posted := self._waiting.get()) is not None:
-            while posted.accepted_s is None:
-                self._post(connection, posted)
+        with closing(http.client.HTTPConnection(self._host, timeout=CLIENT_TIMEOUT_S)) as connection:
+            while (posted := self._waiting.get()) is not None:
+                while posted.accepted_s is None:
+                    self._post(connection, posted)
 
     def _post(self, connection: http.client.HTTPConnection, posted: Posted) -> None:
         began, clock = time.time(), time.monotonic()
