@@ -45,10 +45,10 @@ def test_a_switch_is_obeyed_and_reported(log: EmbeddedLog, watcher: ControlWatch
     watcher.start()
     assert watcher.stopped(Scope(sender="shop")) is None
     (offset,) = log.append([kill_record(Kill("all"))])
-    wait_for(lambda: watcher.stopped(Scope(sender="shop")) == ("all", ""), 5)
+    wait_for(lambda: watcher.stopped(Scope(sender="shop")) == ("all", ""))
     wait_for(lambda: [report.offset for report in read_obeyed(tmp_path / "run")] == [offset + 1])
     log.append([kill_record(Kill("all", on=False))])
-    wait_for(lambda: watcher.stopped(Scope(sender="shop")) is None, 5)
+    wait_for(lambda: watcher.stopped(Scope(sender="shop")) is None)
 
 
 def test_a_report_says_since_when_each_switch_is_obeyed(
@@ -83,7 +83,7 @@ def test_a_drain_names_a_class_or_a_provider_and_stops_no_send(
     assert watcher.switches == frozenset()
     assert sorted(read_obeyed(tmp_path / "run")[0].switches) == ["drain/P2", "drain/apns"]
     log.append([kill_record(Kill("drain", "apns", on=False)), kill_record(Kill("drain", "P2", on=False))])
-    wait_for(lambda: watcher.drained("apns") == frozenset(), 5)
+    wait_for(lambda: watcher.drained("apns") == frozenset())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ partition. `unread_preferences`: whoever reads `preferences` waits while it is t
 `crash_confirmed`: the process ends at once when the log has a second person's confirmation; `crash_discarded`: when it
 has that a dead letter was discarded. Others are looked for at every append of an event: `refuse` (the log does not
 acknowledge), `crash_before` and `crash_after` (the process ends at once, before or after the append), `hang` (no answer
-while it is there).
+while it is there). `patience_s`: how long it waits for the log, and for the rest of what a client sends.
 """
 
 import os
@@ -126,19 +126,20 @@ def main(config: dict[str, Any]) -> None:
     directory = Path(config["directory"])
     log = FaultyLog(Path(config.get("log", directory)), clock=clock)
     log.faults = directory / "faults"
+    patience = timedelta(seconds=config.get("patience_s", 30))
     options = GatewayOptions(
         directory,
         keys=tuple(key for key in KEYS if key.sender_id not in config.get("without", ()))
         + tuple(ServiceKey(hash_key(key), role, name) for name, role, key in config.get("more_keys", ())),
         users=UserTokens(USER_SECRET),
         kind=config.get("kind", "ordinary"),
-        redis=RedisOptions(config["redis"], prefix=config.get("prefix", str(directory)), deadline=timedelta(seconds=2))
+        redis=RedisOptions(config["redis"], prefix=config.get("prefix", str(directory)), deadline=timedelta(seconds=20))
         if config.get("redis")
         else None,
-        append_deadline=timedelta(seconds=1),
+        append_deadline=patience,
         cancel_deadline=timedelta(seconds=config.get("cancel_deadline_s", 20)),
-        body_deadline=timedelta(seconds=1),
-        head_deadline=timedelta(seconds=1),
+        body_deadline=patience,
+        head_deadline=patience,
         link_keys=LINK_KEYS,
         fallback_limit_per_s=3,
         port=config.get("port", 0),

@@ -175,12 +175,12 @@ def test_a_person_whose_access_is_revoked_is_outside_at_once(console: Gateway) -
     form = {"scope": "key", "value": "ada@firm.example", "reason": "left us"}
     page = "/console/switches"
     assert people["max"].submit(page, page, form).headers["location"] == page
-    wait_for(lambda: people["ada"].get("/console").status == 303, seconds=5, what="her session is over")
+    wait_for(lambda: people["ada"].get("/console").status == 303, what="her session is over")
     again, url = begun(console)
     status, words = come_back(again, provider_signs_in(url, "ada"))
     assert (status, "revoked" in words) == (403, True)
     assert people["max"].submit(page, page, {**form, "act": "lift"}).headers["location"] == page
-    wait_for(lambda: people["ada"].get("/console").status == 200, seconds=5, what="it is lifted")
+    wait_for(lambda: people["ada"].get("/console").status == 200, what="it is lifted")
 
 
 def test_a_key_opens_nothing_where_people_have_accounts(console: Gateway) -> None:

@@ -14,7 +14,7 @@ def test_it_is_prepared_once_and_nobody_waits_for_it() -> None:
 
     def opens() -> Any:
         opened.append(threading.current_thread().name)
-        assert loaded.wait(10)
+        assert loaded.wait(60)
         ended.set()
 
     questions = Questions(opens)
@@ -22,7 +22,7 @@ def test_it_is_prepared_once_and_nobody_waits_for_it() -> None:
     questions.prepare()
     assert questions.is_loading
     loaded.set()
-    assert ended.wait(10)
+    assert ended.wait(60)
     assert len(opened) == 1
     assert opened[0] != threading.current_thread().name
 
@@ -33,7 +33,7 @@ def test_who_asks_while_it_is_prepared_waits_for_that_and_loads_nothing_beside_i
     def opens() -> Any:
         opened.append(1)
         loading.set()
-        assert loaded.wait(10)
+        assert loaded.wait(60)
 
     async def ask() -> list[int]:
         asked = asyncio.create_task(questions.ask(lambda _backstage: list(opened)))
@@ -60,6 +60,6 @@ def test_what_cannot_be_prepared_is_tried_again_by_who_asks() -> None:
 
     questions = Questions(opens)
     questions.prepare()
-    assert began.wait(10)
+    assert began.wait(60)
     assert asyncio.run(questions.ask(lambda _backstage: "an answer")) == "an answer"
     assert len(tried) == 2

@@ -30,7 +30,7 @@ def like(**fields: Any) -> dict[str, Any]:
 
 
 def test_new_event_is_202_and_on_the_log_in_its_place(gateway: Gateway) -> None:
-    event = like(payload={"text": "é"}, created_at=5)
+    event, before_ms = like(payload={"text": "é"}, created_at=5), now_ms()
     trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
     reply = gateway.post(event, headers={"traceparent": trace})
     assert reply.status == 202
@@ -38,7 +38,7 @@ def test_new_event_is_202_and_on_the_log_in_its_place(gateway: Gateway) -> None:
     stored = EVENT.decode(record.value)
     assert stored.event_id == reply.json["event_id"]
     assert (stored.sender_id, stored.priority, stored.ttl_ms) == ("shop", "P1", 3_600_000)
-    assert abs(stored.ingested_at - now_ms()) < 10_000
+    assert before_ms <= stored.ingested_at <= now_ms()
     assert record.partition == partition_of_group(key_group(event["target"]), 4)
     assert dict(record.headers) == {"schema": b"event/1+json", "lane": b"p1", "trace": trace.encode()}
 
@@ -258,7 +258,7 @@ def test_kept_event_goes_to_schedule_only(gateway: Gateway, retracts: bool) -> N
 @pytest.mark.parametrize(
     ("offset_ms", "status"),
     [
-        (-3_595_000, 202), (-3_605_000, 400), (366 * 86_400_000 - 5_000, 202), (366 * 86_400_000 + 60_000, 400),
+        (-3_540_000, 202), (-3_605_000, 400), (366 * 86_400_000 - 5_000, 202), (366 * 86_400_000 + 60_000, 400),
         (-now_ms() * 999 // 1000, 400), (now_ms() * 999, 400),
     ],
     ids=["an hour ago", "more", "a year ahead", "more than a year", "in seconds", "in microseconds"],
