@@ -151,7 +151,7 @@ class Killer:
     def _kill(self, name: str, when: str, *, wait: bool = False) -> None:
         pid = self._pid(name)
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not alive(pid), 10, f"the end of {name}")
+        wait_for(lambda: not alive(pid), 60, f"the end of {name}")
         self.felt[name, when] += 1
         if wait:
             wait_for(lambda: self.system.up.pids()[name] != pid, _RESTART_S, f"the restart of {name}")
@@ -163,7 +163,7 @@ class Killer:
         try:
             for pid in pids.values():
                 os.kill(pid, signal.SIGSTOP)
-                wait_for(lambda pid=pid: state_of(pid) in ("T", ""), 10, "the stop of a process")
+                wait_for(lambda pid=pid: state_of(pid) in ("T", ""), 60, "the stop of a process")
                 time.sleep(self._choose.uniform(0, 0.3))
             time.sleep(self._choose.uniform(0, self.frozen_s))
         finally:
@@ -191,7 +191,7 @@ class Killer:
 @contextmanager
 def _held(topic: Path) -> Iterator[None]:
     """Nobody can append to the topic: another writer has its files."""
-    writers = [sqlite3.connect(path, timeout=10, isolation_level=None) for path in sorted(topic.glob("*.sqlite"))]
+    writers = [sqlite3.connect(path, timeout=60, isolation_level=None) for path in sorted(topic.glob("*.sqlite"))]
     try:
         for writer in writers:
             writer.execute("BEGIN IMMEDIATE")

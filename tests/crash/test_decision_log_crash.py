@@ -151,7 +151,7 @@ def test_the_ledger_is_that_of_the_decision_log(
     accepted = [orjson.loads(record.value) for topic in ("events.p1", "events.p2") for record in _read_all(log, topic)]
     assert len(accepted) == fed
     expected_direct: int = sum(event["fan_out_type"] == "DIRECT" for event in accepted)
-    wait_for(all_written, 60, "every accepted event is in the decision log")
+    wait_for(all_written, 90, "every accepted event is in the decision log")
     time.sleep(1.0)
     assert processes.drain() == [0, 0], processes.output("sequence") + processes.output("decide")
 
@@ -164,6 +164,6 @@ def test_the_ledger_is_that_of_the_decision_log(
     # What the drain left undecided, a last run decides.
     processes.start("decide")
     expected = _expected(log)
-    wait_for(lambda: len(_distinct(_read_all(log, "ledger"))) >= len(expected["ledger"]), 60, "all is decided")
+    wait_for(lambda: len(_distinct(_read_all(log, "ledger"))) >= len(expected["ledger"]), 90, "all is decided")
     for topic in OUTPUTS:
         assert _distinct(_read_all(log, topic)) == expected[topic], topic

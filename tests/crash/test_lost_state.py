@@ -139,7 +139,7 @@ class System:
         ready = self.directory / "run" / "ready" / name
         ready.unlink(missing_ok=True)
         self.processes.start(name)
-        wait_for(ready.exists, 60, f"{name} runs")
+        wait_for(ready.exists, 90, f"{name} runs")
 
     def wait_for_fresh_exports(self) -> None:
         """Every store has one from after now, of after everything that was accepted before."""
@@ -153,7 +153,7 @@ class System:
                 return False  # a key group at the very start, which holds the whole log
             return {each.manifest.store.partition("/")[0] for each in found} == set(FLOWS)
 
-        wait_for(fresh, 60, "every flow exports")
+        wait_for(fresh, 90, "every flow exports")
 
     def _is_current(self, export: Export) -> bool:
         """An idle inbox is not written again."""

@@ -56,14 +56,14 @@ def test_sequence_is_exact_with_any_number_of_workers(bench: Bench, tmp_path: Pa
         for stage, (processes, workers) in enumerate(STAGES):
             runner.start(processes, workers)
             accepted.update(_feed(bench, stage, 1))
-            wait_for(lambda: accepted <= _sequenced(bench), 60, lambda: runner.output()[-3000:])
+            wait_for(lambda: accepted <= _sequenced(bench), 150, lambda: runner.output()[-3000:])
             if stage == 1:
                 time.sleep(2.5)  # two epochs: what follows has a checkpoint to begin with
             accepted.update(_feed(bench, stage, 2))
             posts += [f"p{stage}-1", f"p{stage}-2"]
             runner.kill_one(stage % processes)
         runner.start(2, 2)
-        wait_for(lambda: accepted <= _sequenced(bench), 60, lambda: runner.output()[-3000:])
+        wait_for(lambda: accepted <= _sequenced(bench), 150, lambda: runner.output()[-3000:])
         runner.drain()
     finally:
         runner.kill()
@@ -101,11 +101,11 @@ def test_schedule_is_exact_with_any_number_of_workers(bench: Bench, tmp_path: Pa
             bench.clock.now = clock_ms()
             keep(5, 500)
             runner.start(processes, workers)
-            wait_for(lambda: released() >= set(names[-5:]), 60, lambda: runner.output()[-3000:])
+            wait_for(lambda: released() >= set(names[-5:]), 150, lambda: runner.output()[-3000:])
             keep(5, 1500)
             runner.kill_one(processes - 1)
         runner.start(2)
-        wait_for(lambda: released() == set(names), 60, lambda: runner.output()[-3000:])
+        wait_for(lambda: released() == set(names), 150, lambda: runner.output()[-3000:])
         runner.drain()
     finally:
         runner.kill()

@@ -45,7 +45,7 @@ class Run:
 
     def drain(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(90)
 
     def end(self) -> None:
         if self.process.poll() is None:
@@ -123,7 +123,7 @@ def decided(tmp_path_factory: pytest.TempPathFactory) -> Path:
             runs.append(Run(directory, recovery, flow))
         _run_until_decided(bench, runs[0])
         decided = _epochs(directory)
-        wait_for(lambda: all(now >= 2 + decided[path] for path, now in _epochs(directory).items()), 30, "is committed")
+        wait_for(lambda: all(now >= 2 + decided[path] for path, now in _epochs(directory).items()), 90, "is committed")
         assert [run.drain() for run in runs] == [0, 0], runs[0].output() + runs[1].output()
     finally:
         for run in runs:

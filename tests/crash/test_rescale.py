@@ -51,7 +51,7 @@ def _decided(bench: Bench) -> int:
     return len(written(bench, ("ledger",)).get("ledger", ()))
 
 
-def _until_decided(bench: Bench, cluster: StockRunner, count: int, deadline_s: float = 60) -> None:
+def _until_decided(bench: Bench, cluster: StockRunner, count: int, deadline_s: float = 150) -> None:
     """Until so many ledger records are written."""
     wait_for(lambda: _decided(bench) >= count, deadline_s, lambda: f"{count}: {cluster.output()[-4000:]}", every_s=0.1)
 
@@ -95,7 +95,7 @@ def test_a_process_of_another_number_waits_for_the_others_to_end_or_says_who_is_
     bench.append(*work_log.ticks(1))
     cluster.start(1)
     lives_by_its_placement = bench.directory / "state" / "decide" / "0" / "offsets.json"
-    wait_for(lives_by_its_placement.exists, 60, lambda: cluster.output()[-4000:])
+    wait_for(lives_by_its_placement.exists, 90, lambda: cluster.output()[-4000:])
     lock = bench.directory / "state" / "decide" / "0" / "owner.lock"
     with pytest.raises(StateLockedError, match=rf"of another number.*{lock.read_text().split()[0]} decide, process 0"):
         DecideSlot(bench.directory / "state" / "decide", ClusterPlace(1, 2, 1), others_end_within=timedelta())

@@ -61,8 +61,8 @@ class System:
         assert up.process.poll() is None, "the supervisor was not alive"
         pids = up.pids()
         up.process.kill()
-        up.process.wait(10)
-        wait_for(lambda: not any(alive(pid) for pid in pids.values()), 20, "the end of the supervisor's processes")
+        up.process.wait(60)
+        wait_for(lambda: not any(alive(pid) for pid in pids.values()), 90, "the end of the supervisor's processes")
 
     def kill_at_start(self, after_s: float) -> None:
         """Start `up` and kill it before it serves."""
@@ -76,7 +76,7 @@ class System:
         time.sleep(after_s)
         assert starting.poll() is None, f"`up` ended by itself with {starting.returncode}"
         starting.kill()
-        starting.wait(10)
+        starting.wait(60)
 
     def call(
         self, method: str, path: str, body: Any = None, *, role: str = "producer", user: str | None = None
@@ -120,11 +120,11 @@ class System:
         for up in self.ups:
             if up.process.poll() is None:
                 up.process.send_signal(signal.SIGKILL)
-                up.process.wait(10)
+                up.process.wait(60)
             for stream in (up.process.stdout, up.process.stderr):
                 if stream is not None:
                     stream.close()
-        wait_for(lambda: not any(alive(pid) for pid in self.up.pids().values()), 20, "the end of all processes")
+        wait_for(lambda: not any(alive(pid) for pid in self.up.pids().values()), 90, "the end of all processes")
 
 
 Tables = Mapping[str, Mapping[str, object]]

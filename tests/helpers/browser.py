@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from infra.services import require
 
-SOON_MS = 30_000
+SOON_MS = 90_000
 """How long a page may take to show what it should."""
 expect.set_options(timeout=SOON_MS)
 

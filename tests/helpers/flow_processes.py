@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from helpers.waiting import wait_for
+
+from flows.process.run_files import ready_file
+
 
 class FlowProcesses:
     """Named processes over one data directory; each runs the flows of its name."""
@@ -24,6 +28,7 @@ class FlowProcesses:
         """Start the process that runs the flow `name`."""
         if (before := self._processes.get(name)) is not None and before.stdin is not None:
             before.stdin.close()
+        ready_file(self._directory, name).unlink(missing_ok=True)
         with (self._directory / f"{name}.out").open("ab") as output:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "flows.up.launch", name, "flows", name],
@@ -38,18 +43,24 @@ class FlowProcesses:
         process = self._processes[name]
         assert process.poll() is None, f"{name} was not alive: {self.output(name)}"
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
     def drain(self) -> list[int]:
         """SIGTERM to all; their exit codes."""
-        for process in self._processes.values():
-            process.send_signal(signal.SIGTERM)
+        for name in self._processes:
+            self._terminate(name)
         return [process.wait(90) for process in self._processes.values()]
 
     def stop(self, name: str) -> int:
         """SIGTERM to one; its exit code."""
-        self._processes[name].send_signal(signal.SIGTERM)
+        self._terminate(name)
         return self._processes[name].wait(90)
+
+    def _terminate(self, name: str) -> None:
+        """Once it runs: before that it has nothing to drain, and at first it dies of the signal."""
+        process, ready = self._processes[name], ready_file(self._directory, name)
+        wait_for(lambda: ready.exists() or process.poll() is not None, what=f"{name} runs")
+        process.send_signal(signal.SIGTERM)
 
     def ended(self, name: str, within_s: float) -> int:
         """Wait until it ends by itself; its exit code."""
@@ -60,7 +71,7 @@ class FlowProcesses:
         for process in self._processes.values():
             if process.poll() is None:
                 process.kill()
-                process.wait(10)
+                process.wait(60)
             if process.stdin is not None:
                 process.stdin.close()
 

@@ -46,7 +46,7 @@ class Harness:
     place: str
     """Directory of the embedded log, or the broker's address."""
     prefix: str = ""
-    deadline_s: float = 10.0
+    deadline_s: float = 30.0
 
     def open(self) -> ClaimableLog:
         deadline = timedelta(seconds=self.deadline_s)

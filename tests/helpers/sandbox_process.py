@@ -63,6 +63,6 @@ def running_sandbox(directory: Path) -> Iterator[Sandbox]:
         yield Sandbox(directory, process)
     finally:
         os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
         if process.stdout is not None:
             process.stdout.close()

@@ -102,7 +102,7 @@ class Up:
     ) -> tuple[int, Any]:
         """One request; gives status and JSON."""
         host = self.first["p0_url" if p0 else "url"].removeprefix("http://")
-        connection = http.client.HTTPConnection(host, timeout=15)
+        connection = http.client.HTTPConnection(host, timeout=60)
         headers = {
             "authorization": f"Bearer {bearer or self.first['keys'][key]}",
             "content-type": "application/json",
@@ -168,7 +168,7 @@ def running(directory: Path, *arguments: str, environment: Mapping[str, str] | N
     finally:
         if up.process.poll() is None:
             up.process.kill()
-            up.process.wait(10)
+            up.process.wait(60)
         wait_for(lambda: not any(alive(pid) for pid in up.pids().values()), what="the end of all processes")
         for stream in (up.process.stdout, up.process.stderr):
             if stream is not None:
