@@ -1,9 +1,9 @@
 """The clock of a process while somebody sets the machine's."""
 
-import time
 from datetime import timedelta
 
 import pytest
+from helpers.waiting import wait_for
 from structlog.testing import capture_logs
 
 from connectors.metrics import CLOCK_SET_SECONDS
@@ -19,8 +19,17 @@ class Machine:
     """A clock that is set, and the time that passes."""
 
     def __init__(self, before: int = 0) -> None:
-        self.set_by = self.passed = 0
-        self.clock = SteadyClock(lambda: START - before + self.passed + self.set_by, lambda: self.passed)
+        self.set_by = self.passed = self.looks = 0
+        self.clock = SteadyClock(lambda: START - before + self.passed + self.set_by, self._since)
+
+    def _since(self) -> int:
+        self.looks += 1
+        return self.passed
+
+    def until_looked_at(self) -> None:
+        """By somebody else: one look may have begun before, the next is over when another begins."""
+        looks = self.looks
+        wait_for(lambda: self.looks >= looks + 3, every_s=0.01)
 
     def wait(self, ms: int) -> int:
         """The process's time after so long, by its own beginning; it looks ten times a second meanwhile."""
@@ -90,10 +99,10 @@ def test_small_steps_are_followed_and_an_interrupted_look_is_no_step() -> None:
 def test_a_step_is_known_also_where_nobody_asks_for_the_time() -> None:
     machine = Machine()
     with capture_logs() as logs:
-        machine.clock.keep_looking(timedelta(milliseconds=50))
+        machine.clock.keep_looking(timedelta(milliseconds=10))
         machine.set_by = HOUR
         for passed in (TOLD_AFTER_MS, 2 * TOLD_AFTER_MS, BELIEVED_MS + 2 * TOLD_AFTER_MS):
-            time.sleep(0.15)
+            machine.until_looked_at()
             machine.passed = passed
-        time.sleep(0.15)
+        machine.until_looked_at()
     assert [entry["event"] for entry in logs] == ["clock_set", "clock_believed"]

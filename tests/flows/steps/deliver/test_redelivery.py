@@ -148,8 +148,8 @@ def test_kill_9_while_old_and_lost_ones_come_again(system: System, sandbox: Sand
     mixed = again(dice.sample(done + lost, 80))
     system.feed(mixed[:40])
     for part in (mixed[40:], dice.sample(mixed, 60)):
-        process = system.start("deliver")
         tried = len(system.read("attempts"))
+        process = system.start("deliver")
         wait_for(lambda tried=tried: len(system.read("attempts")) > tried)
         time.sleep(dice.uniform(0, 0.15))
         kill(process)

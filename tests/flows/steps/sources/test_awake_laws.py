@@ -114,7 +114,13 @@ def _opener(directory: Path) -> Callable[[], EmbeddedLog]:
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_what_was_held_up_goes_on_at_once(kind: str, tmp_path: Path) -> None:
-    hold, flow = Hold(), Dataflow("held")
-    op.output("out", op.input("in", flow, SOURCES[kind](_opener(tmp_path), hold)), TestingSink([]))
-    run_main(flow, epoch_interval=EPOCH)
-    assert hold.went_on_after() < AT_MOST
+    """Who adds a sleep does so each time, and a busy machine does not stand still each time."""
+    open_log = _opener(tmp_path)
+
+    def goes_on_at_once() -> bool:
+        hold, flow = Hold(), Dataflow("held")
+        op.output("out", op.input("in", flow, SOURCES[kind](open_log, hold)), TestingSink([]))
+        run_main(flow, epoch_interval=EPOCH)
+        return hold.went_on_after() < AT_MOST
+
+    assert any(goes_on_at_once() for _ in range(5))
