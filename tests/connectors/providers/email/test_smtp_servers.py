@@ -25,7 +25,7 @@ from state.model.content import EmailContent
 
 MAIL = replace(PUSH, channel="email", address="ann@example.com", content=EmailContent("s", "text", "<p>h</p>", None))
 SILENCE, HANGS = "-", "--"
-SHORT = timedelta(seconds=1)
+SHORT, LONG = timedelta(seconds=1), timedelta(seconds=60)
 USUAL = {"EHLO": "250 hi", "MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on", ".": "250 taken", "RSET": "250 ok"}
 
 
@@ -321,7 +321,7 @@ def test_a_password_that_is_refused_blames_no_address_and_goes_to_no_stranger(tm
 
 
 def sent_together(
-    count: int, answers: Mapping[str, Any], connections: int = 1, within: timedelta = SHORT
+    count: int, answers: Mapping[str, Any], connections: int = 1, within: timedelta = LONG
 ) -> tuple[MailServer, list[Result]]:
     mails = [replace(MAIL, key=f"k{number}", address=f"a{number}@example.com") for number in range(count)]
 
@@ -386,7 +386,7 @@ def test_a_mail_that_waited_for_a_connection_is_looked_at_again() -> None:
 
 def test_who_is_cancelled_in_line_keeps_nobody_waiting() -> None:
     async def run() -> tuple[MailServer, list[Result | BaseException]]:
-        async with talking(PIPELINING, concurrency_max=1, timeout=SHORT) as (peer, channel):
+        async with talking(PIPELINING, concurrency_max=1, timeout=LONG) as (peer, channel):
             tasks = [asyncio.create_task(channel.send(replace(MAIL, key=f"k{number}"))) for number in range(4)]
             await peer.has_text.wait()
             tasks[1].cancel()
@@ -403,7 +403,7 @@ def test_who_follows_one_that_is_cancelled_hears_none_of_its_answers() -> None:
 
     async def run() -> tuple[MailServer, list[Result | BaseException]]:
         answers = {**PIPELINING, ".": ["552 5.3.4 too large", "250 taken"]}
-        async with talking(answers, concurrency_max=1, timeout=SHORT) as (peer, channel):
+        async with talking(answers, concurrency_max=1, timeout=LONG) as (peer, channel):
             tasks = [asyncio.create_task(channel.send(replace(MAIL, key=f"k{number}"))) for number in range(2)]
             await peer.has_text.wait()
             tasks[0].cancel()
