@@ -220,7 +220,7 @@ def test_nobody_waits_for_a_process_that_sigkill_does_not_end(group: ProcessGrou
     assert [(event.event, event.name) for event in events[7:]] == [
         ("exit", "two"), ("restart", "one"), ("restart", "two")
     ]  # fmt: skip
-    wait_for(lambda: "up" in group.log_file("two").read_text().splitlines()[1:])
+    wait_for(lambda: all("up" in group.log_file(name).read_text().splitlines()[1:] for name in ("one", "two")))
     again = group.pids()["two"]
     began = time.monotonic()
     try:
