@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from state.model.subscriptions import HOST_PATTERN
 from state.model.web_address import PORTS
@@ -174,6 +176,8 @@ class TwilioOptions(_OverHttp):
         for name in ("account_sid", "auth_token", "sender"):
             if not getattr(self, name):
                 yield f"providers.twilio.{name}: missing; find it in the account's console"
+        if not self.origin.startswith("https://") and not is_loopback(self.origin):
+            yield "providers.twilio.origin: Twilio is reached by https:// only, but for a server on this machine"
         yield from rate_faults("twilio", self, self.rate_per_s)
 
 
@@ -249,6 +253,14 @@ class EgressOptions:
                     ip_network(text)
                 except ValueError:
                     yield f"egress.{name}: {text!r} is no network; write it as 10.7.0.0/16"
+
+
+def is_loopback(origin: str) -> bool:
+    """Whether a server is of this machine, by its address."""
+    with suppress(ValueError):
+        host = urlsplit(origin).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    return False
 
 
 def rate_faults(provider: str, given: _OfAll, rate_per_s: float) -> Iterator[str]:

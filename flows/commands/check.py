@@ -20,6 +20,7 @@ from connectors.providers.options import WebPushOptions
 from connectors.providers.push.apns_token import load_signing_key
 from connectors.providers.push.credential import credential
 from connectors.providers.push.webpush_token import application_key
+from connectors.providers.sms.smpp_options import SmppOptions
 from flows.config.access import LINK_KEY_FILE
 from flows.config.credentials import FILE_NAME, development_credentials
 from flows.config.installed import installed_providers
@@ -290,7 +291,9 @@ def _sandbox_runs(settings: Settings) -> bool:
 async def _try_provider(what: str, found: InForce) -> Finding:
     connector, options = found.channel(), found.options
     name = f"{what} ({connector.name})"
-    address = f"{options.host}:{options.port}" if isinstance(options, SmtpOptions) else getattr(options, "origin", "")
+    address = str(getattr(options, "origin", ""))
+    if isinstance(options, SmtpOptions | SmppOptions):
+        address = f"{options.host}:{options.port}"
     try:
         await connector.connect()
         result = await asyncio.wait_for(connector.check(), _DEADLINE.total_seconds())

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from connectors.providers.options import is_loopback
 from connectors.providers.provider import PLACES
 from flows.config.installed import installed_providers
 from state.model.addresses import ANDROID, ANY, APPLE_PLATFORMS, WEB, Served
@@ -54,10 +53,10 @@ def kind_faults(settings: Settings) -> Iterator[str]:
 def _own(settings: Settings) -> dict[str, dict[str, str]]:
     given, push = settings.providers, dict[str, str]()
     if given.apns is not None or not has_push(settings):
-        apple = "apns_sandbox" if given.apns is None or _is_loopback(given.apns.origin) else "apns"
+        apple = "apns_sandbox" if given.apns is None or is_loopback(given.apns.origin) else "apns"
         push |= dict.fromkeys((*APPLE_PLATFORMS, ANY), apple)
     if given.fcm is not None or not has_push(settings):
-        push[ANDROID] = "fcm_sandbox" if given.fcm is None or _is_loopback(given.fcm.origin) else "fcm"
+        push[ANDROID] = "fcm_sandbox" if given.fcm is None or is_loopback(given.fcm.origin) else "fcm"
     if given.webpush is not None or not has_push(settings):
         push[WEB] = subscription_kind(_SANDBOX_HOSTS if given.webpush is None else given.webpush.hosts)
     web = {channel: {ANY: _web_kind(settings, channel)} for channel in _has_web(settings)}
@@ -98,11 +97,3 @@ def simulated(settings: Settings) -> frozenset[str]:
 def needs_sandbox(settings: Settings) -> bool:
     """Whether some channel has no credential of its own."""
     return bool(simulated(settings))
-
-
-def _is_loopback(origin: str) -> bool:
-    host = urlsplit(origin).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
-Fault = Literal["lose", "bad gateway", "busy"]
+Fault = Literal["lose", "bad gateway", "busy", "page", "half"]
 """lose: the gateway has answered, and nobody hears of it. bad gateway: 502, as a proxy says it, without asking the
-gateway. busy: 503 with Retry-After and no problem document.
+gateway. busy: 503 with Retry-After and no problem document. page: 200 and a page, as of a proxy that asks to sign in.
+half: a problem document that is cut off.
 """
 BUSY_S = 1
 _PASSED_ON = {"authorization", "content-type", "if-match"}
@@ -67,6 +68,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(502, {"content-type": "text/html"}, b"<h1>502</h1>")
         if fault == "busy":
             return self._answer(503, {"retry-after": str(BUSY_S)}, b"")
+        if fault == "page":
+            return self._answer(200, {"content-type": "text/html"}, b"<h1>Sign in</h1>")
+        if fault == "half":
+            return self._answer(400, {"content-type": "application/problem+json"}, b'{"status": 400, "ti')
         connection = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=30)
         named = {name: value for name, value in self.headers.items() if name.lower() in _PASSED_ON}
         connection.request(self.command, self.path, body or None, named)

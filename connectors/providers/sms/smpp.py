@@ -158,7 +158,9 @@ class SmppChannel:
             session = await self._connected().session()
             answer = await session.request(ENQUIRE_LINK, b"", self.options.timeout)
         except (NoSession, SessionEnded, TimeoutError) as error:
-            return CheckResult(False, str(error) or "no answer")
+            cause = error.__cause__
+            why = f" ({type(cause).__name__}: {cause})" if isinstance(cause, OSError) else ""
+            return CheckResult(False, (str(error) or "no answer") + why)
         ok = answer.status == OK
         return CheckResult(
             ok, "bound; nothing was sent" if ok else f"enquire_link is refused: status {answer.status:#x}"

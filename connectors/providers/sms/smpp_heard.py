@@ -20,8 +20,8 @@ from state.model.errors import LogError, MalformedRecordError
 
 _BAD_MESSAGE = 0x02
 """ESME_RINVCMDLEN."""
-_PAUSES_S = (0.05, 0.5, 2.0)
-"""Before each look at what was stored: another process may be about to store it."""
+_PAUSES_S = (0.05, 0.35, 0.8)
+"""Before each look at what was stored: another process may be about to store it. Some SMSCs wait two seconds."""
 _LOOK_S = 5.0
 """So long an SMSC waits for its answer."""
 Heard = Callable[[str, SentText, Receipt], Awaitable[None]]

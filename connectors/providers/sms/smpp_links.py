@@ -1,7 +1,7 @@
 """The way to an SMSC: one session that all share, opened when it is first needed and again whenever it ended.
 
-SMSCs hand receipts to who is bound, so a session that ended is opened again though nothing is to be sent. Who cannot
-bind tries again after a wait that doubles; whatever is to be sent meanwhile fails at once.
+SMSCs hand receipts to who is bound, so a session that ended, or could not be opened, is opened again though nothing is
+to be sent. Who cannot bind tries again after a wait that doubles; whatever is to be sent meanwhile fails at once.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ class SmscLink:
             await self._session.close()
 
     async def _open(self) -> SmscSession:
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep())
         try:
             self._session = await open_session(self._options, self._tls, self._on_message)
         except (BindRefused, SessionEnded, OSError, TimeoutError) as error:
@@ -66,14 +68,13 @@ class SmscLink:
             _logger.warning("smsc_away", why=self._why)
             raise NoSession(self._why) from error
         self._wait_s = _WAIT_S
-        if self._keeper is None:
-            self._keeper = asyncio.create_task(self._keep())
         return self._session
 
     async def _keep(self) -> None:
-        """Whenever the session ended, open another."""
-        while self._session is not None:
-            await self._session.ended.wait()
+        """Whenever there is no session, or none any more, open one."""
+        while not self._closed:
+            if self._session is not None:
+                await self._session.ended.wait()
             await asyncio.sleep(max(self._wait_s, self._not_before_s - asyncio.get_running_loop().time()))
             try:
                 await self.session()

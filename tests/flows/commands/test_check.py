@@ -18,6 +18,7 @@ from connectors.log.kafka.options import KafkaOptions
 from connectors.providers.email.options import SesOptions, SmtpOptions
 from connectors.providers.options import TwilioOptions, WebPushOptions
 from connectors.providers.push.webpush_token import application_key
+from connectors.providers.sms.smpp_options import SmppOptions
 from connectors.sandbox.certificates import SandboxFiles, make_certificates
 from connectors.sandbox.options import sandbox_options
 from flows.commands.check import check, check_ends
@@ -290,6 +291,16 @@ def test_a_provider_that_does_not_answer_is_named_without_its_secret(tmp_path: P
     ok, detail = found["provider sms (twilio)"]
     assert not ok
     assert CANARY not in detail + str(masked(settings)) + repr(replace(settings))
+
+
+def test_an_smsc_that_does_not_answer_is_named_with_its_address_and_what_happened(tmp_path: Path) -> None:
+    port = any_port("127.0.0.1")
+    smpp = SmppOptions(host="127.0.0.1", port=port, security="none", system_id="us", password=CANARY[:8], sender="us")
+    found = findings(Settings(data_dir=tmp_path, providers=ProviderOptions(smpp=smpp)))
+    ok, detail = found["provider sms by SMPP (smpp)"]
+    assert not ok
+    assert detail.startswith(f"127.0.0.1:{port}: no connection (ConnectionRefusedError: ")
+    assert CANARY[:8] not in detail
 
 
 def test_a_certificate_that_ends_soon_is_a_finding(tmp_path: Path) -> None:

@@ -17,14 +17,17 @@ from helpers.logs import captured_logs
 from helpers.records import counts, decision
 
 from connectors.archive.ledger import LedgerQuery, LedgerReader
-from connectors.archive.manifest import read_manifest
+from connectors.archive.manifest import ARCHIVED, read_manifest
+from connectors.archive.parquet import HOUR_MS
 from connectors.archive.records import TopicRecords
 from connectors.log.interface import NewRecord, Record
 from connectors.log.source import Tick
+from connectors.outcomes import outcome_record
+from flows.config.settings import ArchiveTable
 from flows.process.directories import LEDGER as DIRECTORY
 from flows.process.open import clock_ms
 from flows.steps.track import ArchivedTopic, PartOptions, Refusals, TrackParts, TrackSink
-from flows.track import start_offset
+from flows.track import archived_topics, start_offset
 from state.disk.poison import PoisonJournal
 from state.model.errors import StateDamagedError
 from state.model.keys import key_group, partition_of_group
@@ -149,3 +152,46 @@ def test_it_warns_when_half_of_the_logs_retention_has_passed(history: History) -
     partition.close()
     assert [line["behind_ms"] - hot // timedelta(milliseconds=2) for line in logged] == [1, 3_600_001]
     assert {line["event"] for line in logged} == {"archive_far_behind"}
+
+
+SHORT = ArchiveTable(
+    ledger_retention=timedelta(days=3), work_retention=timedelta(days=1), dead_letters_retention=timedelta(days=2)
+)
+
+
+@pytest.mark.parametrize(
+    ("table", "days"),
+    [
+        (ArchiveTable(), {"ledger": 365, "outcomes": 365, "work": 90, "dead_letters": 90}),
+        (SHORT, {"ledger": 3, "outcomes": 3, "work": 1, "dead_letters": 2}),
+    ],
+)
+def test_a_topic_leaves_the_archive_when_its_own_time_is_over_and_the_audit_never_does(
+    history: History, table: ArchiveTable, days: dict[str, int]
+) -> None:
+    place, now = partition_of_group(key_group("mia"), PARTITIONS), [clock_ms()]
+    hour_end, day_ms = (now[0] // HOUR_MS + 1) * HOUR_MS, 24 * HOUR_MS
+    parts = TrackParts(
+        history.directory / "archive", history.directory / "state" / "track", archived_topics(table),
+        history.open_log, PARTITIONS, lambda: now[0], timedelta(days=7),
+    )  # fmt: skip
+    written = dict.fromkeys(ARCHIVED, NewRecord("", place, b"", b"{}")) | {
+        "ledger": decision("mia", "e1", "INBOX", ("d", 0, 0)),
+        "outcomes": outcome_record("delivered", user="mia", channel="sms", at=now[0], partitions=lambda _: PARTITIONS),
+    }
+    partition = TrackSink(parts).build_part("parts", str(place), None)
+    for topic, new in written.items():
+        partition.write_batch([[Record(topic, place, 0, now[0], new.key, new.value, new.headers)]])
+
+    def kept_at(at: int) -> set[str]:
+        now[0] = at
+        partition.write_batch([Tick(place)])
+        return {topic for topic in ARCHIVED if read_manifest(parts.directory / topic / str(place)).parts}
+
+    assert kept_at(now[0] + 60_000) == set(ARCHIVED)
+    for life in sorted({*days.values()}):
+        assert kept_at(hour_end + life * day_ms - 1) == {topic for topic in ARCHIVED if days.get(topic, life) >= life}
+        assert kept_at(hour_end + life * day_ms) == {topic for topic in ARCHIVED if days.get(topic, life + 1) > life}
+    assert kept_at(now[0] + 300_000) == {"audit"}
+    partition.close()
+    assert {path.parts[-3] for path in parts.directory.rglob("*.parquet")} == {"audit"}

@@ -121,7 +121,7 @@ def test_two_calls_are_two_events_and_a_kept_one_is_one(make: Make, gateway: Gat
     assert len(logged(gateway, kept)) == 1
 
 
-@pytest.mark.parametrize("fault", ["lose", "bad gateway", "busy"])
+@pytest.mark.parametrize("fault", ["lose", "bad gateway", "busy", "page", "half"])
 def test_what_was_lost_or_refused_for_now_is_sent_again_and_is_one_event(
     make: Make, gateway: Gateway, before: Front, fault: Any
 ) -> None:
@@ -191,6 +191,15 @@ def test_nobody_there_is_an_error_of_status_0(make: Make) -> None:
         make(url=f"http://127.0.0.1:{free_port()}/v1", budget_s=0.3).send(like())
     assert refused.value.problem["status"] == 0
     assert "connect" in refused.value.problem["detail"].lower()
+
+
+def test_what_is_no_answer_of_the_gateway_is_an_error_of_status_0(make: Make, before: Front) -> None:
+    client, event = make(budget_s=0.3), like()
+    before.faults += ["page"] * 20
+    with pytest.raises(CarillonError) as refused:
+        client.send(event)
+    assert refused.value.problem["status"] == 0
+    assert [answer["status"] for answer in client.send_batch([event, event])] == [0, 0]
 
 
 def test_a_problem_is_raised_at_once_with_its_document(make: Make, before: Front) -> None:

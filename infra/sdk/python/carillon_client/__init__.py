@@ -141,15 +141,14 @@ class _Calls:
         params = {name: value for name, value in query.items() if value is not None}
         try:
             came = await _done(self._http.request(*call.split(" "), params=params, **given))
-        except _LOST as error:
+            is_document = came.is_success or came.headers.get("content-type", "").startswith("application/problem+json")
+            document = came.json() if is_document and came.content else None
+        except (*_LOST, httpx.DecodingError, json.JSONDecodeError, UnicodeDecodeError) as error:  # or a proxy's page
             return {"type": "about:blank", "title": "No answer", "status": 0, "detail": repr(error)}, None
-        if came.is_success:
-            return None, came.json() if came.content else None
         problem = {"type": "about:blank", "title": came.reason_phrase, "status": came.status_code, "detail": "unknown"}
         if came.headers.get("retry-after", "").isdigit():
             problem["retry_after_ms"] = int(came.headers["retry-after"]) * 1000
-        is_document = came.headers.get("content-type", "").startswith("application/problem+json")  # not from proxies
-        return problem | (came.json() if is_document else {}), None
+        return (None, document) if came.is_success else (problem | (document or {}), None)
 
 
 class Client(_Calls, AbstractContextManager["Client"]):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from helpers.deliveries import delivery
 
-from connectors.providers.channel import Failed, Result, Sent
+from connectors.providers.channel import CheckResult, Failed, Result, Sent
 from connectors.providers.sms.smpp import SmppChannel
 from connectors.providers.sms.smpp_heard import Heard
 from connectors.providers.sms.smpp_options import SmppOptions
@@ -143,6 +143,25 @@ def test_a_session_that_ends_is_opened_again_though_nothing_is_sent() -> None:
             return peer
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("asked", ["a message", "a look"])
+def test_who_could_not_bind_at_first_is_bound_as_soon_as_it_can_be_though_nothing_is_sent(asked: str) -> None:
+    """Else an SMSC that is away while we start keeps the receipts of earlier messages until somebody sends one."""
+
+    def judge(peer: Peer, pdu: Pdu) -> int | None:
+        return 0x0D if pdu.command == BIND_TRANSCEIVER and len(peer.writers) == 1 else 0
+
+    async def run() -> Peer:
+        async with peer_and_channel(judge) as (peer, channel):
+            if asked == "a look":
+                assert await channel.check() == CheckResult(False, "bind 0xd")
+            else:
+                assert await send(channel) == Failed("bind 0xd")
+            await peer.until(BIND_TRANSCEIVER, 2)
+            return peer
+
+    assert len(asyncio.run(run()).writers) == 2
 
 
 def test_an_smsc_that_falls_silent_is_found_out_and_bound_to_again() -> None:

@@ -59,3 +59,15 @@ def test_twilio_request() -> None:
     assert (form["To"], form["From"], len(form["Body"])) == ("+14155550100", "+1500", 1_600)
     assert (form["StatusCallback"], form["ValidityPeriod"]) == ("https://x.example/cb?a=1&key=pid", "90")
     assert "secret" not in repr(options)
+
+
+@pytest.mark.parametrize(
+    ("origin", "fine"),
+    [
+        ("https://api.twilio.com", True), ("http://127.0.0.1:4010", True), ("http://localhost:4010", True),
+        ("http://api.twilio.com", False), ("http://10.0.0.7:4010", False), ("http://[", False),
+    ],
+)  # fmt: skip
+def test_account_and_codes_are_sent_in_the_clear_to_this_machine_alone(origin: str, fine: bool) -> None:
+    faults = [*TwilioOptions(origin=origin, account_sid="AC1", auth_token="t", sender="+14155550100").faults()]
+    assert [fault.partition(":")[0] for fault in faults] == ([] if fine else ["providers.twilio.origin"])
