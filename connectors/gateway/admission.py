@@ -100,6 +100,10 @@ class Admission:
         self._refused = ADMISSIONS.labels(kind, "unavailable")
         self._wakes = False
 
+    def half_full(self) -> bool:
+        """Whether half of the events wait that may."""
+        return 2 * self._pending > self._pending_max
+
     async def admit(self, admitted: Sequence[Admitted], trace: Headers = ()) -> list[Admittance]:
         """Accept the events, in order; an outcome for each.
 

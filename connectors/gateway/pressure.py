@@ -1,7 +1,8 @@
 """Who has to wait at the door while the system is loaded: P2 first, then P1, never P0 (RULES 1, "Load").
 
-A retraction is let in, since it takes work away, and so is what is kept for later. Those who wait are told to come back
-at different times.
+While half of the events wait here that a gateway holds for the log, P2 waits as well: the rest of the room is P1's. A
+retraction is let in, since it takes work away, and so is what is kept for later. Those who wait are told to come back at
+different times.
 """
 
 from __future__ import annotations
@@ -22,17 +23,22 @@ class Pressure:
     """One gateway's; used by one event loop."""
 
     def __init__(
-        self, levels: LoadLevels, *, clock: Callable[[], int], uniform: Callable[[float, float], float]
+        self,
+        levels: LoadLevels,
+        half_full: Callable[[], bool],
+        *,
+        clock: Callable[[], int],
+        uniform: Callable[[float, float], float],
     ) -> None:
         """`clock` in milliseconds since 1970; `uniform` draws from a range."""
-        self._levels, self._clock, self._uniform = levels, clock, uniform
+        self._levels, self._half_full, self._clock, self._uniform = levels, half_full, clock, uniform
         self._let_in = False
         """Whether the last P1 event of a time of half the rate was let in."""
 
     def refusal(self, event: Event) -> ProblemError | None:
         """429 if the event has to wait."""
         now = self._clock()
-        level = self._levels.level(now)
+        level = max(self._levels.level(now), P2_WAITS if self._half_full() else 0)
         if (
             level < P2_WAITS
             or event.retracts

@@ -7,7 +7,9 @@ from typing import Any
 from helpers.gateway import Gateway, now_ms, running
 from helpers.obeying import wait_until_obeyed
 
-from connectors.load import load_record
+from connectors.gateway.pressure import Pressure
+from connectors.load import LoadLevels, load_record
+from state.model.event import Event
 from state.model.load import LoadReport
 
 _numbers = itertools.count()
@@ -57,3 +59,18 @@ def test_those_who_wait_are_told_different_times(tmp_path: Path) -> None:
     with running(tmp_path) as gateway:
         _loaded(gateway, 1)
         assert len({gateway.post(like(priority="P2")).json["retry_after_ms"] for _ in range(8)}) > 4
+
+
+def test_a_gateway_that_is_half_full_itself_leaves_the_rest_of_its_room_to_p1() -> None:
+    """A rush that it hardly takes leaves the flows idle; 503 met P1 as often as P2."""
+    full = False
+    pressure = Pressure(LoadLevels(), lambda: full, clock=now_ms, uniform=lambda low, _high: low)
+
+    def refused(klass: str) -> int:
+        event = Event(event_id="e", type="like", priority=klass, ttl_ms=1, target="bob", sender_id="s", ingested_at=1)
+        refusal = pressure.refusal(event)
+        return 0 if refusal is None else refusal.status
+
+    assert [refused(klass) for klass in ("P0", "P1", "P2")] == [0, 0, 0]
+    full = True
+    assert [refused(klass) for klass in ("P0", "P1", "P2")] == [0, 0, 429]
