@@ -1,8 +1,8 @@
 """Who has to wait at the door while the system is loaded: P2 first, then P1, never P0 (RULES 1, "Load").
 
-While half of the events wait here that a gateway holds for the log, P2 waits as well: the rest of the room is P1's. A
-retraction is let in, since it takes work away, and so is what is kept for later. Those who wait are told to come back at
-different times.
+While half of the events wait here that a gateway holds for the log, P2 waits as well: the rest of the room is P1's.
+A retraction is let in, since it takes work away, and so is what is kept for later. Those who wait are told to come back
+at different times.
 """
 
 from __future__ import annotations

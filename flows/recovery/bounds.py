@@ -11,6 +11,7 @@ from typing import NamedTuple
 import structlog
 
 from connectors.log.interface import Log
+from state.disk.exports import exported_stores, list_exports
 from state.model.errors import StateDamagedError
 
 ACCEPT_LOSS = "accept-loss"
@@ -78,6 +79,19 @@ def check_not_ahead(home: StoreHome, places: Iterable[tuple[str, int, int]], log
         end = log.end_offset(topic, partition)
         if offset > end:
             raise StateDamagedError(ahead_text(home, f"{topic}/{partition}", offset, end))
+
+
+def refuse_new_log(home: StoreHome) -> None:
+    """Where the log is empty and there is no state: it is the first start of all, unless there were exports before.
+
+    :raises StateDamagedError: a system that lost its log would start as if nobody had ever set anything.
+    """
+    for store in exported_stores(home.exports, home.flow):
+        if store.startswith(home.store) and list_exports(home.exports, store):
+            raise StateDamagedError(
+                f"{home.exports / store}: is of a log that is not here, this one is empty. Restore the log; for a new"
+                f" log, {home.removal}"
+            )
 
 
 def ahead_text(home: StoreHome, place: str, offset: int, end: int) -> str:

@@ -12,7 +12,7 @@ from rocksdict import Rdict
 from connectors.log.interface import Log
 from flows.config.settings import Settings
 from flows.process.run_files import note_rebuild
-from flows.recovery.bounds import StoreHome, ahead_text, bounds_of
+from flows.recovery.bounds import StoreHome, ahead_text, bounds_of, refuse_new_log
 from flows.recovery.export import Exporter
 from flows.recovery.prepare import start_exporter
 from flows.recovery.restore import has_history, report_refused
@@ -72,7 +72,9 @@ def ensure_groups(
         if end > 0 and (stored[group] == 0 or stored[group] < begin)
     }
     if not wanted:
-        return []  # all there, or the first start of all
+        if not any(end for _, end in by_partition.values()):
+            refuse_new_log(home)
+        return []
     chosen = newest_per_group(home.exports, wanted, report_refused)
     missing = [group for group in wanted if group not in chosen and bounds[group].begin > 0]
     if missing:

@@ -27,7 +27,7 @@ import structlog
 
 from connectors.log.interface import Log
 from flows.process.run_files import note_rebuild
-from flows.recovery.bounds import PartitionBounds, StoreHome, accept_loss, bounds_of, check_not_ahead
+from flows.recovery.bounds import PartitionBounds, StoreHome, accept_loss, bounds_of, check_not_ahead, refuse_new_log
 from state.disk.exports import Export, ExportedOffset, load_export, newest_export
 from state.disk.files import rename_flushed
 from state.disk.lock import try_flock
@@ -64,7 +64,8 @@ def ensure_store(
         if places and not behind:
             return
         if not places and all(end == 0 for _, end in bounds.values()):
-            return  # the first start of all
+            refuse_new_log(home)
+            return
         if _restore(home, bounds, put or partial(_put, home)):
             return
         if not places and rebuildable():

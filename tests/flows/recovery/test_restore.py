@@ -11,11 +11,13 @@ from helpers.flow_bench import START, Bench, seconds
 from connectors.log import NewRecord
 from flows.recovery.bounds import StoreHome
 from flows.recovery.prepare_decide import ensure_groups
+from flows.recovery.restore import ensure_store
 from flows.steps.dead_letters import read_dead_letters
 from flows.steps.decide.group import restore_skips
 from state.decide.checkpoint import GroupStore
 from state.decide.exports import group_source
 from state.disk.exports import write_export
+from state.model.errors import StateDamagedError
 from state.model.work import TickWork, encode_work
 
 
@@ -54,3 +56,33 @@ def test_skips_are_taken_over_before_a_group_looks_whole(tmp_path: Path) -> None
     assert (list(store.skipped(3)), store.next_offset(3)) == ([25], 25)
     store.close()
     bench.close()
+
+
+def test_exports_of_a_log_that_is_not_here_are_no_first_start(tmp_path: Path) -> None:
+    """On another host, with exports and without the log, everybody was as if he had never set anything."""
+    bench = Bench(tmp_path)
+    state = tmp_path / "state" / "decide"
+    bench.append(*(NewRecord("work", 0, b"", encode_work(TickWork(stamp=START + number))) for number in range(25)))
+    bench.decide(seconds(1.0))
+    store = GroupStore(state)
+    exports = tmp_path / "exports"
+    assert write_export(exports, group_source(0, store.database), at=1)
+    assert write_export(exports, group_source(0, store.database)._replace(store="inbox/1"), at=1)
+    store.close()
+    bench.close()
+    other = Bench(tmp_path / "other")
+    (tmp_path / "other" / "exports").symlink_to(exports)
+    empty = GroupStore(tmp_path / "other" / "state" / "decide")
+    home = StoreHome("decide", tmp_path / "other" / "state" / "decide", tmp_path / "other")
+    with pytest.raises(StateDamagedError, match=r"decide/0: is of a log that is not here.* Restore the log"):
+        ensure_groups(home, empty.database, dict.fromkeys(range(60), 0), other.log, lambda _groups: None)
+
+    def start(number: int) -> None:
+        home = StoreHome(f"inbox/{number}", tmp_path / "other" / "state" / "inbox" / str(number), tmp_path / "other")
+        ensure_store(home, list, [("inbox", number)], other.log, rebuildable=lambda: True)
+
+    with pytest.raises(StateDamagedError, match="inbox/1: is of a log that is not here"):
+        start(1)
+    start(0)
+    empty.close()
+    other.close()
