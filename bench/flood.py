@@ -1,11 +1,13 @@
 """Whether codes notice a rush: `python -m bench.flood [--rounds N] [--followers N]`.
 
-The whole system (`carillon up`, embedded). Simulators are the providers. That of Android phones takes codes alone, in a
-process of its own: a rush at a simulator in Python delays what else it takes. In each round codes and mentions are
-posted for ten seconds while nothing else happens, and for ten seconds from the moment at which a star's post to all
-followers (P1, pushed) and a campaign (P2, pushed) were accepted. The next phase begins when nothing is sent any more. A
-latency runs from the answer 202 to the line that the provider writes before it answers, in whole milliseconds of the
-same clock. Codes and mentions come at fixed rates, each in a thread of its own, whatever the system takes.
+The whole system (`carillon up`, embedded). Providers are elsewhere in life, so nginx takes what goes to iPhones where
+it is installed (`bench/native_servers.py`): a simulator in Python takes as much of the cores as what sends to it, and
+a rush at it delays what else it takes. Codes go to Android phones, whose simulator has a process of its own. In each
+round codes and mentions are posted for ten seconds while nothing else happens, and for ten seconds from the moment at
+which a star's post to all followers (P1, pushed) and a campaign (P2, pushed) were accepted. The next phase begins
+when nothing is sent any more. A latency runs from the answer 202 to the line that the provider writes of it, in whole
+milliseconds of the same clock. Codes and mentions come at fixed rates, each in a thread of its own, whatever the
+system takes.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import record
+from bench.native_servers import native_server, taken_pushes
 from bench.processes import call, ignore_output, journal, started, system_up
 from bench.sites import open_log
 from connectors.log.embedded.log import EmbeddedLog
@@ -36,6 +39,8 @@ ROUNDS, FOLLOWERS, MEMBERS = 9, 20_000, 5_000
 """A follower hears of one post in each round, and of ten in an hour at most."""
 SECONDS = 10
 PER_S = {"p0": 50, "p1": 10}
+TAKEN = "taken"
+"""The file into which nginx writes."""
 FIRST = "first"
 """Is called before anything is measured."""
 _QUANTILES = (50, 99)
@@ -51,10 +56,12 @@ def main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name, provider(Path(name) / "p1") as many, provider(Path(name) / "p0") as one:
         directory = Path(name) / "site"
-        with system_up(directory, _environment(many, one)) as (process, up):
-            ignore_output(process)
-            people(directory, given.rounds, given.followers)
-            phases = run(Path(name), up, given.rounds)
+        with native_server("push", Path(name) / "p1" / "sandbox", taken=Path(name) / TAKEN) as native:
+            environment = (native or _environment(many)) | fcm_environment(one)
+            with system_up(directory, environment) as (process, up):
+                ignore_output(process)
+                people(directory, given.rounds, given.followers)
+                phases = run(Path(name), up, given.rounds)
     tell(phases, given.followers)
 
 
@@ -67,11 +74,10 @@ def provider(directory: Path) -> Iterator[SandboxOptions]:
         yield sandbox_options(directory / "sandbox")
 
 
-def _environment(many: SandboxOptions, one: SandboxOptions) -> dict[str, str]:
-    """The settings by which iPhones are one simulator's and Android phones another's."""
+def _environment(many: SandboxOptions) -> dict[str, str]:
+    """The settings by which iPhones are this simulator's."""
     apns = ("origin", "team_id", "key_id", "topic", "signing_key", "ca_file")
-    given = {f"CARILLON_PROVIDERS__APNS__{name.upper()}": str(getattr(many.apns, name)) for name in apns}
-    return given | fcm_environment(one)
+    return {f"CARILLON_PROVIDERS__APNS__{name.upper()}": str(getattr(many.apns, name)) for name in apns}
 
 
 def fcm_environment(one: SandboxOptions) -> dict[str, str]:
@@ -167,11 +173,17 @@ def wait_for(directory: Path, called: set[str]) -> dict[str, float]:
     while called - seen.keys() or time.monotonic() - changed < _AT_REST_S:
         assert time.monotonic() - begun < _AT_REST_WITHIN_S, f"{len(called - seen.keys())} were not called"
         time.sleep(0.5)
-        entries = [*journal(directory / "p1", "apns"), *journal(directory / "p0", "fcm")]
-        now_seen = {entry["to"]: entry["ts"] for entry in entries}
+        now_seen = _taken(directory)
         if len(now_seen) != len(seen):
             seen, changed = now_seen, time.monotonic()
     return seen
+
+
+def _taken(directory: Path) -> dict[str, float]:
+    simulators = (("p1", "apns"), ("p0", "fcm"))
+    seen = {entry["to"]: float(entry["ts"]) for place, name in simulators for entry in journal(directory / place, name)}
+    native = directory / TAKEN
+    return seen | taken_pushes(native) if native.exists() else seen
 
 
 # who is there

@@ -20,7 +20,8 @@ _NGINX = """
 daemon off; master_process off; pid %(directory)s/nginx.pid; error_log stderr crit;
 events { worker_connections 1024; }
 http {
-  access_log off; keepalive_requests 1000000000; client_body_temp_path %(directory)s/bodies;
+  log_format taken '$msec $uri'; access_log %(log)s;
+  keepalive_requests 1000000000; client_body_temp_path %(directory)s/bodies;
   server {
     listen 127.0.0.1:%(port)d ssl http2; http2_max_concurrent_streams 1000;
     ssl_certificate %(certificate)s; ssl_certificate_key %(certificate)s;
@@ -31,19 +32,21 @@ http {
 
 
 @contextmanager
-def native_server(channel: str, sandbox: Path, core: int) -> Iterator[dict[str, str] | None]:
+def native_server(
+    channel: str, sandbox: Path, core: int | None = None, taken: Path | None = None
+) -> Iterator[dict[str, str] | None]:
     """A server for `push` or `email` on that core, and the settings by which all is sent to it; None: not installed.
 
-    `sandbox` has the keys and certificates of a sandbox that ran.
+    `sandbox` has the keys and certificates of a sandbox that ran; into `taken` a server for `push` writes what it took.
     """
     program = {"push": "nginx", "email": "smtp-sink"}[channel]
     if shutil.which(program) is None:
         yield None
         return
     port = _free_port()
-    command = _nginx(sandbox, port) if channel == "push" else _smtp_sink(port)
+    command = _nginx(sandbox, port, taken) if channel == "push" else _smtp_sink(port)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    if (os.cpu_count() or 1) > core:
+    if core is not None and (os.cpu_count() or 1) > core:
         os.sched_setaffinity(process.pid, {core})
     try:
         _wait_for(port)
@@ -60,9 +63,21 @@ def native_address(settings: dict[str, str]) -> tuple[str, int]:
     return place.partition(":")[0], int(port)
 
 
-def _nginx(sandbox: Path, port: int) -> list[str]:
+def taken_pushes(taken: Path) -> dict[str, float]:
+    """When each address was pushed to, in milliseconds since 1970; a line that is being written is none yet."""
+    lines = (line.split() for line in taken.read_text().splitlines(keepends=True) if line.endswith("\n"))
+    return {place.rpartition("/")[2]: float(at_s) * 1000 for at_s, place in lines}
+
+
+def _nginx(sandbox: Path, port: int, taken: Path | None) -> list[str]:
     file = sandbox / "nginx.conf"
-    file.write_text(_NGINX % {"directory": sandbox, "port": port, "certificate": SandboxFiles(sandbox).server})
+    given = {
+        "directory": sandbox,
+        "port": port,
+        "certificate": SandboxFiles(sandbox).server,
+        "log": f"{taken} taken" if taken else "off",
+    }
+    file.write_text(_NGINX % given)
     return ["nginx", "-p", str(sandbox), "-c", str(file)]
 
 
