@@ -8,22 +8,35 @@ issues such, and times in milliseconds begin so. Up to 15 digits behind a plus a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 EXEMPT = frozenset(("otp",))
 """Types whose codes may look like anything."""
 _GAP = r"[\s\-\u00ad\u2010-\u2015\u2212\u200b-\u200d\u2060]{1,2}"
 _DIGITS = re.compile(rf"\+?\d(?:(?:{_GAP})?\d){{8,}}")
+_DIGITS_MIN = 9
 _GROUP = re.compile(r"\d+")
 _SECURITY = re.compile(r"(?!000|666|9)(\d{3}) (?!00)(\d\d) (?!0000)\d{4}")
 _CARD_MIN, _CARD_MAX, _PHONE_MAX = 13, 19, 15
 _SHOWN = 4
 
 
+def may_have_private_number(values: Iterable[object]) -> bool:
+    """A quick look at texts and numbers that counts digits, of which cleaning a text makes no more."""
+    return any(isinstance(value, str | int | float) and _has_many_digits(str(value)) for value in values)
+
+
+def _has_many_digits(text: str) -> bool:
+    if not text.isascii():  # those of other scripts count, too
+        return True
+    letters = text.encode()
+    return len(letters) - len(letters.translate(None, b"0123456789")) >= _DIGITS_MIN
+
+
 def has_private_number(text: str) -> bool:
     """Whether there is such a number in it."""
-    return next(_spans(text), None) is not None
+    return _has_many_digits(text) and next(_spans(text), None) is not None
 
 
 def starred(text: str) -> str:

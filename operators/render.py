@@ -16,7 +16,7 @@ import msgspec
 from markupsafe import Markup
 
 from operators.mail_html import list_html, mail_html, mail_text, paragraphs_html, plain_of, sanitised
-from operators.private_numbers import EXEMPT, has_private_number, starred
+from operators.private_numbers import EXEMPT, has_private_number, may_have_private_number, starred
 from operators.sandbox import MissingValueError, run_template
 from operators.templates import LANGUAGES, language_of, load_language
 from operators.text import clean, clip, is_blank, shorten
@@ -323,15 +323,16 @@ def cut_values(type_name: str, payload: Mapping[str, Any] | None) -> list[str]:
 
 def told_numbers(type_name: str, payload: Mapping[str, Any] | None) -> list[str]:
     """Members with a number that a lock screen must not show and that the type's built-in text says."""
-    values = values_of(payload)
-    if type_name in EXEMPT or not any(map(has_private_number, values.values())):
+    if type_name in EXEMPT or not may_have_private_number((payload or {}).values()):
+        return []
+    if not (values := {name: text for name, text in values_of(payload).items() if has_private_number(text)}):
         return []
     words, said = words_for(type_name, LANGUAGES[0]), list[str]()
     context = _context(words, type_name=type_name, actors=(), actor_count=2, count=2, payload=payload, name=None)
     for form in words.type.keys() & _SHOWN_FORMS:
         with suppress(MissingValueError):
             said.append(_said(words.type[form], context))
-    return [name for name, value in values.items() if has_private_number(value) and any(value in text for text in said)]
+    return [name for name, value in values.items() if any(value in text for text in said)]
 
 
 def _email(emission: ToDeliver, rendered: _Rendered, unsubscribe_url: str | None) -> EmailContent:

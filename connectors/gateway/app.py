@@ -291,7 +291,7 @@ def _posts(parts: Parts, rollouts: BegunRollouts) -> Posts:
         GuardedLimit(parts.limit, fallback_limit_per_s=options.fallback_limit_per_s, granted=parts.limits.of),
         parts.door,
         DefinedSegments(parts.log, parts.directory) if options.kind == "ordinary" else None,
-        Pressure(parts.watcher.load, parts.admission.half_full, clock=clock, uniform=random.uniform),
+        Pressure(parts.watcher.load, parts.admission.half_full, uniform=random.uniform),
         FanOutLimit(options.fan_outs_per_h, clock=clock),
         rollouts.repeat,
         kind=options.kind,

@@ -82,7 +82,7 @@ class Posts:
             grant = await self._take(caller, 1)
             if grant.granted == 0:
                 raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
-            judged = self._judge(await request.json(), caller)
+            judged = self._judge(await request.json(), caller, self._clock())
             (outcome,) = await self._admit([judged], trace_header(request.header(b"traceparent")))
             answer.count(outcome)
         if isinstance(outcome, ProblemError):
@@ -100,7 +100,8 @@ class Posts:
             late = retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
             if items and grant.granted == 0:
                 raise late
-            judged: list[_JudgedPost] = [self._judge_item(item, caller) for item in items[: grant.granted]]
+            now_ms = self._clock()
+            judged: list[_JudgedPost] = [self._judge_item(item, caller, now_ms) for item in items[: grant.granted]]
             outcomes = await self._admit(judged, trace_header(request.header(b"traceparent")))
             outcomes += [late] * (len(items) - len(judged))
             for outcome in outcomes:
@@ -144,19 +145,19 @@ class Posts:
         problems = await self._segments.problems(named.values())
         return [problems.get(named.get(place, ""), one) for place, one in enumerate(judged)]
 
-    def _judge_item(self, item: Any, caller: Principal) -> Admitted | ProblemError:
-        return item if isinstance(item, ProblemError) else self._judge(item, caller)
+    def _judge_item(self, item: Any, caller: Principal, now_ms: int) -> Admitted | ProblemError:
+        return item if isinstance(item, ProblemError) else self._judge(item, caller, now_ms)
 
-    def _judge(self, body: Any, caller: Principal) -> Admitted | ProblemError:
+    def _judge(self, body: Any, caller: Principal, now_ms: int) -> Admitted | ProblemError:
         sender = caller.sender or _NO_SENDER
-        judged = self._rules.judge(body, sender, now_ms=self._clock(), new_event_id=self._new_event_id)
+        judged = self._rules.judge(body, sender, now_ms=now_ms, new_event_id=self._new_event_id)
         if isinstance(judged, RefusedRequest):
             detail = "the event is not valid" if judged.status == 400 else "this sender may not send this event"
             return ProblemError(judged.status, detail + "; nothing was accepted", errors=judged.errors)
         if self._only_p0 and judged.event.priority != "P0":
             wrong = FieldError("priority", "this address takes class P0 only", "use the ordinary address")
             return ProblemError(403, "this address takes class P0 only", errors=(wrong,))
-        return self._pressure.refusal(judged.event) or judged
+        return self._pressure.refusal(judged.event, now_ms) or judged
 
 
 def _is_named_rollout(judged: _JudgedPost) -> TypeGuard[Admitted]:

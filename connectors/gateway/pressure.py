@@ -23,26 +23,20 @@ class Pressure:
     """One gateway's; used by one event loop."""
 
     def __init__(
-        self,
-        levels: LoadLevels,
-        half_full: Callable[[], bool],
-        *,
-        clock: Callable[[], int],
-        uniform: Callable[[float, float], float],
+        self, levels: LoadLevels, half_full: Callable[[], bool], *, uniform: Callable[[float, float], float]
     ) -> None:
-        """`clock` in milliseconds since 1970; `uniform` draws from a range."""
-        self._levels, self._half_full, self._clock, self._uniform = levels, half_full, clock, uniform
+        """`uniform` draws from a range."""
+        self._levels, self._half_full, self._uniform = levels, half_full, uniform
         self._let_in = False
         """Whether the last P1 event of a time of half the rate was let in."""
 
-    def refusal(self, event: Event) -> ProblemError | None:
+    def refusal(self, event: Event, now_ms: int) -> ProblemError | None:
         """429 if the event has to wait."""
-        now = self._clock()
-        level = max(self._levels.level(now), P2_WAITS if self._half_full() else 0)
+        level = max(self._levels.level(now_ms), P2_WAITS if self._half_full() else 0)
         if (
             level < P2_WAITS
             or event.retracts
-            or (event.deliver_at or 0) > now
+            or (event.deliver_at or 0) > now_ms
             or not self._waits(event.priority, level)
         ):
             return None

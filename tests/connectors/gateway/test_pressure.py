@@ -64,11 +64,11 @@ def test_those_who_wait_are_told_different_times(tmp_path: Path) -> None:
 def test_a_gateway_that_is_half_full_itself_leaves_the_rest_of_its_room_to_p1() -> None:
     """A rush that it hardly takes leaves the flows idle; 503 met P1 as often as P2."""
     full = False
-    pressure = Pressure(LoadLevels(), lambda: full, clock=now_ms, uniform=lambda low, _high: low)
+    pressure = Pressure(LoadLevels(), lambda: full, uniform=lambda low, _high: low)
 
     def refused(klass: str) -> int:
         event = Event(event_id="e", type="like", priority=klass, ttl_ms=1, target="bob", sender_id="s", ingested_at=1)
-        refusal = pressure.refusal(event)
+        refusal = pressure.refusal(event, now_ms())
         return 0 if refusal is None else refusal.status
 
     assert [refused(klass) for klass in ("P0", "P1", "P2")] == [0, 0, 0]
