@@ -44,7 +44,6 @@ _CHECKED = (
     "SELECT * FROM switch ORDER BY scope, value",
     "SELECT * FROM total ORDER BY grp",
 )
-_DECISION = 'SELECT "offset", now, event, deliveries, outputs, used, checksum FROM decision'
 FORGET_ROWS = 1_000
 """Looked at by one `forget`: about a millisecond."""
 _pack = msgspec.msgpack.Encoder().encode
@@ -157,14 +156,9 @@ class TransactionalStore:
 
     def open_decisions(self) -> list[StoredDecision]:
         """Those that are not done, in order."""
-        return self._decisions(f'{_DECISION} WHERE done = 0 ORDER BY "offset"')
-
-    def decisions(self, begin: int, end: int) -> list[StoredDecision]:
-        """All of a range of offsets, for replay."""
-        return self._decisions(f'{_DECISION} WHERE "offset" >= ? AND "offset" < ? ORDER BY "offset"', (begin, end))
-
-    def _decisions(self, query: str, parameters: tuple[int, ...] = ()) -> list[StoredDecision]:
-        rows = [(StoredDecision(*columns), stored) for *columns, stored in self._run(query, parameters)]
+        columns_of = '"offset", now, event, deliveries, outputs, used, checksum'
+        query = f'SELECT {columns_of} FROM decision WHERE done = 0 ORDER BY "offset"'
+        rows = [(StoredDecision(*columns), stored) for *columns, stored in self._run(query)]
         for decision, stored in rows:
             self._check(decision, stored)
         return [decision for decision, _ in rows]
@@ -213,11 +207,6 @@ class TransactionalStore:
                 if on:
                     self._run("INSERT INTO switch VALUES (?, ?, ?)", (scope, switched, place))
             self._put_places(places)
-
-    def setting(self, user: str, topic: str, name: str) -> bytes | None:
-        """One record of what is true now."""
-        row = self._first("SELECT value FROM setting WHERE user = ? AND topic = ? AND name = ?", (user, topic, name))
-        return None if row is None else bytes(row[0])
 
     def commit(self, batch: BatchCommit) -> None:
         """Store what was decided; nothing of it may be sent before."""

@@ -25,7 +25,6 @@ UDH, RECEIPT = 0x40, 0x04
 """Bits of esm_class: the text begins with a header; it is a receipt."""
 GSM_CODING, UCS2_CODING = 0x00, 0x08
 RECEIPTED_MESSAGE_ID, MESSAGE_STATE, MESSAGE_PAYLOAD = 0x1E, 0x427, 0x424
-SHORT_MESSAGE_MAX = 254
 PDU_MAX_BYTES = 65_536
 _HEAD = struct.Struct(">IIII")
 _TLV = struct.Struct(">HH")
