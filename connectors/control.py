@@ -23,13 +23,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import msgspec
 import structlog
 
 from connectors.load import LoadLevels, is_load
-from connectors.log.following import LogFollower, Positions
+from connectors.log.following import Following, LogFollower, Positions
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.owners import lives
 from connectors.providers.provider import PLACES
@@ -182,7 +182,7 @@ def stopped_by(switches: frozenset[tuple[str, str]], scope: Scope) -> tuple[str,
     return None
 
 
-class ControlWatcher:
+class ControlWatcher(Following):
     """Follows `control` in a daemon thread; `stopped` answers from memory and may be called by any thread.
 
     While the log cannot be read the last known switches stay in force.
@@ -200,14 +200,6 @@ class ControlWatcher:
         """How loaded the stations say they are."""
         self._offset = -1
         self._follower = LogFollower(log, [(TOPIC, 0)], self._take, name="control-watcher", moved=self._obey)
-
-    def start(self) -> Self:
-        """Read `control` to its present end, report, and follow it from then on.
-
-        :raises LogError: it cannot be read; nothing may be sent without knowing the switches.
-        """
-        self._follower.start()
-        return self
 
     @property
     def switches(self) -> frozenset[tuple[str, str]]:
@@ -256,8 +248,8 @@ class ControlWatcher:
         return stopped_by(self._switches, scope)
 
     def close(self) -> None:
-        """End the thread, take the report back and free the reader; a second call does nothing."""
-        self._follower.close()
+        """As of what follows; and the report is taken back."""
+        super().close()
         if self._report is not None:
             self._report.unlink(missing_ok=True)
 

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Self
 
 import structlog
 
 from connectors.audit_chain import AuditChain
 from connectors.campaigns import Actor
-from connectors.log.following import LogFollower
+from connectors.log.following import Following, LogFollower
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.read_to_ends import stored_records
 from state.model.audit import AuditRecord
@@ -106,21 +105,13 @@ def template_record(record: TemplateRecord) -> NewRecord:
     return NewRecord(REGISTRY, 0, key, TEMPLATE.encode(record), TEMPLATE.headers)
 
 
-class PublishedTexts:
+class PublishedTexts(Following):
     """Follows the topic in a daemon thread; `texts` answers from memory and may be called by any thread."""
 
     def __init__(self, log: Log) -> None:
         self._texts: dict[TextPlace, TypeTexts] = {}
         self._found: dict[TextPlace, TypeTexts | None] = {}
         self._follower = LogFollower(log, [(REGISTRY, 0)], self._take, name="templates")
-
-    def start(self) -> Self:
-        """Read to the present end, and follow from then on.
-
-        :raises LogError: it cannot be read.
-        """
-        self._follower.start()
-        return self
 
     def texts(self, type_name: str, locale: str | None) -> TypeTexts | None:
         """The published texts for a reader's locale; None: the built-in ones hold."""
@@ -132,10 +123,6 @@ class PublishedTexts:
                 found.clear()
             found[place] = texts_in_force(self._texts, *place)
         return found[place]
-
-    def close(self) -> None:
-        """End the thread; a second call does nothing."""
-        self._follower.close()
 
     def _take(self, records: Sequence[Record]) -> None:
         texts = dict(self._texts)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 import structlog
 
-from connectors.log.following import LogFollower, Positions
+from connectors.log.following import Following, LogFollower, Positions
 from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.read_to_ends import stored_records
 from state.model.admission import AdmissionRules, FieldError
@@ -83,7 +83,7 @@ def changed_type(
     return after.profile(name)
 
 
-class PublishedTypes:
+class PublishedTypes(Following):
     """Follows the topic in a daemon thread; `current` answers from memory and may be asked by any thread."""
 
     def __init__(self, log: Log, configured: Tables) -> None:
@@ -93,14 +93,6 @@ class PublishedTypes:
         """The newest record of every type, also where it was taken back."""
         self._registry, self._offset = with_published(configured, {}), -1
         self._follower = LogFollower(log, [_PLACE], self._take, name="types", moved=self._moved)
-
-    def start(self) -> Self:
-        """Read to the present end, and follow from then on.
-
-        :raises LogError: it cannot be read.
-        """
-        self._follower.start()
-        return self
 
     @property
     def current(self) -> Registry:
@@ -125,10 +117,6 @@ class PublishedTypes:
                 raise LogUnavailableError(f"{REGISTRY}: what was published is not read to its end")
             time.sleep(0.005)
         return self._registry
-
-    def close(self) -> None:
-        """End the thread; a second call does nothing."""
-        self._follower.close()
 
     def _take(self, records: Sequence[Record]) -> None:
         found = {record.type: record for record in _decoded(records)}

@@ -18,6 +18,24 @@ _logger = structlog.get_logger(__name__)
 Positions = Mapping[tuple[str, int], int]
 
 
+class Following:
+    """What is kept from topics by a follower of its own, and answered from memory for any thread."""
+
+    _follower: LogFollower
+
+    def start(self) -> Self:
+        """Read to the present ends, and follow from then on.
+
+        :raises LogError: it cannot be read; nothing may be done without what is in it.
+        """
+        self._follower.start()
+        return self
+
+    def close(self) -> None:
+        """End the thread and free the reader; a second call does nothing."""
+        self._follower.close()
+
+
 class LogFollower:
     """Hands every record to `take` and then tells `moved` how far it got; both are called by one thread at a time.
 

@@ -156,8 +156,9 @@ class TransactionalStore:
 
     def open_decisions(self) -> list[StoredDecision]:
         """Those that are not done, in order."""
-        columns_of = '"offset", now, event, deliveries, outputs, used, checksum'
-        query = f'SELECT {columns_of} FROM decision WHERE done = 0 ORDER BY "offset"'
+        query = (
+            'SELECT "offset", now, event, deliveries, outputs, used, checksum FROM decision WHERE done = 0 ORDER BY 1'
+        )
         rows = [(StoredDecision(*columns), stored) for *columns, stored in self._run(query)]
         for decision, stored in rows:
             self._check(decision, stored)
