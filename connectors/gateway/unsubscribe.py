@@ -8,17 +8,19 @@ so, and is answered alike. Who wants less and not nothing sends another form of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from connectors.gateway.http import ApiRequest, ApiResponse
 from connectors.gateway.link_limits import LinkLimits
 from connectors.gateway.pages.form import SentForm
-from connectors.gateway.pages.less import less_lines, less_offers, less_patch, less_types
+from connectors.gateway.pages.html import page_response
+from connectors.gateway.pages.less import MOSTS, less_lines, less_offers, less_patch, less_types
 from connectors.gateway.pages.words import PageWords, said_moment, words_wished
 from connectors.gateway.preferences import Preferences
-from connectors.gateway.unsubscribe_page import Saying, unsubscribe_page
 from state.model.admission import AdmissionRules
 from state.model.unsubscribe import LinkKeys, Unsubscription
+
+Saying = Literal["ask", "done", "lessened", "unknown"]
 
 
 class Unsubscribe:
@@ -71,7 +73,17 @@ class Unsubscribe:
         return self._page(request, "lessened", link, lines=lines, moment=said_moment(self._clock(), "UTC"))
 
     def _page(self, request: ApiRequest, part: Saying, link: Unsubscription | None, **more: Any) -> ApiResponse:
-        return unsubscribe_page(part, link, request.parameters["token"], self._rules, _words(request), **more)
+        """200, or 404 where the link is none of ours. `more`: what was chosen, and from when on it counts. It tells
+        which kind of mail it is, and never to whom or what he has chosen.
+        """
+        words, path = _words(request), f"/v1/unsubscribe/{request.parameters['token']}"
+        values: dict[str, Any] = {
+            "part": part, "words": words, "mosts": MOSTS, "path": path, "kinds": "", "offers": [], **more
+        }  # fmt: skip
+        if link is not None:
+            values["kinds"] = ", ".join(map(words.category, link.categories))
+            values["offers"] = less_offers(self._rules, link.categories, link.channel, words)
+        return page_response(404 if part == "unknown" else 200, "unsubscribe.html", values)
 
     def _link(self, request: ApiRequest) -> Unsubscription | None:
         self._limits.take_address(request.client())
