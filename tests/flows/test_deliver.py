@@ -109,7 +109,7 @@ def test_failures_are_tried_again_within_the_budget_then_fall_back(system: Syste
     retried = by_user["u1", "push"]
     assert retried["outcome"] == "DELIVERED"
     assert [attempt["answer"] for attempt in retried["attempts"]] == ["failed: InternalServerError", "sent"]
-    assert 600 <= retried["attempts"][1]["at"] - retried["attempts"][0]["at"] <= 2_000
+    assert retried["attempts"][1]["at"] - retried["attempts"][0]["at"] >= 600
     first, second = sandbox.to("apns", "500x1-" + "a" * 30)
     assert first["id"] == second["id"]
     assert by_user["u2", "push"]["outcome"] == "FELL_BACK"
@@ -161,21 +161,23 @@ def test_a_kill_switch_that_was_on_before_the_start_stops_everything_it_names(sy
 def test_a_kill_switch_stops_sends_while_they_wait_and_its_lifting_lets_them_go(
     system: System, sandbox: Sandbox
 ) -> None:
-    """One delivery waits for its second retry when the switch comes, which is seconds away; another comes after it was
-    lifted.
-    """
+    """One delivery waits for its retry, a minute away, when the switch comes; another comes after it was lifted."""
     with system.flow("deliver"):
-        system.feed([system.emission("u1", "push", [("d1", "503-" + "a" * 30)])])
-        wait_for(lambda: len(sandbox.to("apns", "503-" + "a" * 30)) == 2)
-        system.kill_switch("channel", "push")
-        wait_for(system.deliveries)
+        sandbox.steering().put("apns", "503", retry_after_s=60)
+        try:
+            system.feed([system.emission("u1", "push", [("d1", token(1))])])
+            wait_for(lambda: len(sandbox.to("apns", token(1))) == 1)
+            system.kill_switch("channel", "push")
+            wait_for(system.deliveries)
+        finally:
+            sandbox.steering().lift()
         system.kill_switch("channel", "push", on=False)
         wait_until_obeyed(system.directory, system.log)
         system.feed([system.emission("u2", "push", [("d1", token(2))])])
         wait_for(lambda: len(system.deliveries()) == 2)
     outcomes = {r["user"]: (r["outcome"], r["reason"]) for r in system.deliveries().values()}
     assert outcomes == {"u1": ("SUPPRESSED", "kill_switch"), "u2": ("DELIVERED", None)}
-    assert len(sandbox.to("apns", "503-" + "a" * 30)) == 2
+    assert len(sandbox.to("apns", token(1))) == 1
 
 
 def test_repeated_records_and_keys_are_sent_once(system: System, sandbox: Sandbox) -> None:
@@ -225,5 +227,5 @@ def test_a_provider_that_has_too_much_is_left_alone_as_long_as_it_says(system: S
     assert len(later) == 11
     assert later[0] - first >= 12_000 - 50
     (iphone,) = sandbox.to("apns", token("iphone"))
-    assert int(str(iphone["ts"])) - first < 12_000
+    assert int(str(iphone["ts"])) < later[0]
     assert {record["outcome"] for record in system.deliveries().values()} == {"DELIVERED"}

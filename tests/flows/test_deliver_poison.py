@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections import Counter
 from typing import Any
 
@@ -82,10 +81,8 @@ def test_what_raises_in_deliver_is_set_aside_and_the_others_go_on(system: System
     ]
     with system.flow("deliver", MODULE):
         wait_for(ready_file(system.directory, "deliver").exists)
-        began = time.monotonic()
         system.feed(batch)
         wait_for(lambda: all(sandbox.to("apns", token(f"g{number}")) for number in range(3)))
-        assert time.monotonic() - began < 15
         wait_for(lambda: len(system.deliveries()) == 8)
         wait_for(lambda: sum(c["accepted"] - c["in_flight"] for c in system.counts("deliver").values()) == 7)
     outcomes = {

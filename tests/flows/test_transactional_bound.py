@@ -13,7 +13,8 @@ from helpers.small_transactional_flow import OPEN_MAX
 from helpers.waiting import wait_for
 
 MODULE = "helpers.small_transactional_flow"
-SLOW = "slow6000-full".ljust(40, "0")
+SLOW, QUICK = "slow6000-full".ljust(40, "0"), "slow1-quick".ljust(40, "0")
+"""Each asks for itself, whatever is asked of their provider."""
 SLOW_USER, OTHER_USER = "u3", "u0"
 """One of each partition."""
 
@@ -25,7 +26,7 @@ def _tests_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fill(system: System, number: int) -> None:
     """One by one until the lane is full, since what one batch brings may be above the bound; then the rest."""
-    system.feed([system.endpoint(OTHER_USER, "push", "d1", token("quick")), system.p0(OTHER_USER)])
+    system.feed([system.endpoint(OTHER_USER, "push", "d1", QUICK), system.p0(OTHER_USER)])
     for count in range(1, OPEN_MAX + 1):
         system.feed([system.p0(SLOW_USER)])
         wait_for(lambda count=count: decided(system)[SLOW_USER] == count)
@@ -37,16 +38,22 @@ def decided(system: System) -> Counter[str]:
 
 
 def test_a_full_lane_is_not_read_on_and_the_others_are(system: System, sandbox: Sandbox) -> None:
-    system.feed([system.endpoint(SLOW_USER, "push", "d1", SLOW)])
+    """What hangs is sent again under its name, and hangs again until the provider is itself."""
+    phone = token("hangs")
+    system.feed([system.endpoint(SLOW_USER, "push", "d1", phone)])
     with system.flow("transactional", MODULE):
-        fill(system, 15)
-        system.feed([system.p0(OTHER_USER)])
-        wait_for(lambda: len(sandbox.to("apns", token("quick"))) == 2)
-        assert decided(system)[SLOW_USER] == OPEN_MAX, "a full lane is read on, or was never full"
+        sandbox.steering().put("apns", "hang")
+        try:
+            fill(system, 15)
+            system.feed([system.p0(OTHER_USER)])
+            wait_for(lambda: len(sandbox.to("apns", QUICK)) == 2)
+            assert decided(system)[SLOW_USER] == OPEN_MAX, "a full lane is read on, or was never full"
+        finally:
+            sandbox.steering().lift()
         wait_for(lambda: len(system.deliveries()) == 17)
     assert {record["outcome"] for record in system.deliveries().values()} == {"DELIVERED"}
     assert decided(system) == {SLOW_USER: 15, OTHER_USER: 2}
-    assert len(sandbox.to("apns", SLOW)) == 15
+    assert len({entry["id"] for entry in sandbox.to("apns", phone)}) == 15
 
 
 def test_a_restart_resumes_a_full_lane_and_reads_on_when_there_is_room(system: System, sandbox: Sandbox) -> None:

@@ -301,18 +301,20 @@ def test_a_blocked_reader_wakes_soon_after_another_process_appends(log: Log, har
     child = harness.child("bell", topic)
     assert child.stdin
     assert take(reader, 1)[0].value == b"ready"
-    delays = []
-    for _ in range(15):
-        time.sleep(0.05)
-        child.stdin.write("\n")
-        child.stdin.flush()
-        (record,) = take(reader, 1)
-        delays.append(time.monotonic() - float(record.value))
+
+    def wakes_soon() -> bool:
+        delays = []
+        for _ in range(15):
+            time.sleep(0.05)
+            print(file=child.stdin, flush=True)
+            (record,) = take(reader, 1)
+            delays.append(time.monotonic() - float(record.value))
+        return statistics.median(delays) < 0.15 and sorted(delays)[-3] < 1.5  # a machine may stop for a moment
+
+    assert any(wakes_soon() for _ in range(10)), "who looks now and then is late each time, and a busy machine is not"
     child.stdin.close()
     child.wait(60)
     reader.close()
-    assert statistics.median(delays) < 0.15
-    assert sorted(delays)[-3] < 1.5  # a machine may stop for a moment
 
 
 def test_waiting_for_nothing_costs_no_processor_time(log: Log, harness: Harness) -> None:

@@ -201,7 +201,7 @@ def test_what_kills_is_set_aside_after_five_starts(tmp_path: Path) -> None:
     reader = RocksInboxReader(tmp_path / DIRECTORY, 4, tmp_path / "secondary")
     for _ in range(5):
         with running(KILLED + RUN, str(tmp_path), "1") as process:
-            assert process.wait(30) == -signal.SIGKILL
+            assert process.wait(90) == -signal.SIGKILL
     with running(KILLED + RUN, str(tmp_path), "1"):
         wait_for(lambda: reader.unread(USER) == 2)
         wait_for(lambda: last_counts(log).get(key_group(USER), {}).get("items") == 2)

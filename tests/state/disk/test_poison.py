@@ -137,7 +137,7 @@ def test_kill_9_in_the_same_record_five_times(tmp_path: Path) -> None:
 
 def _run(path: Path, first: int) -> subprocess.CompletedProcess[bytes]:
     arguments = [sys.executable, "-c", _CHILD, str(path), str(first)]
-    return subprocess.run(arguments, capture_output=True, check=False, timeout=30, env=_environment())
+    return subprocess.run(arguments, capture_output=True, check=False, timeout=90, env=_environment())
 
 
 def _environment() -> dict[str, str]:
@@ -189,7 +189,7 @@ def test_every_thread_has_a_note_of_its_own(tmp_path: Path) -> None:
 
     def note(number: int) -> None:
         journal.begin("t", 0, number)
-        together.wait(10)
+        together.wait(60)
 
     threads = [threading.Thread(target=note, args=(number,)) for number in range(3)]
     for thread in threads:
@@ -220,7 +220,7 @@ def test_only_what_a_start_died_in_waits_for_its_turn(tmp_path: Path) -> None:
             assert time.monotonic() - began < 5, "nothing died in it"
         waiting.start()
         assert not begun.wait(0.2), "two of them are in hand at once"
-    assert begun.wait(5)
+    assert begun.wait(60)
     waiting.join()
 
 

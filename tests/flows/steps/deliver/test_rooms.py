@@ -89,7 +89,7 @@ def test_a_push_does_not_wait_behind_mails_that_wait_for_their_rate(system: Syst
             lane.turn()
             return bool(push.keys)
 
-        wait_for(sent, 10)
+        wait_for(sent, 40)
         assert len(mail.keys) <= 1
         assert lane.lane.open < 30 or by != "mail", "the bound for mails holds"
 
@@ -104,7 +104,7 @@ def test_what_falls_back_to_a_slow_channel_is_bounded_too(system: System) -> Non
             lane.turn()
             return lane.lane.open >= 40
 
-        wait_for(many, 10)
+        wait_for(many, 40)
         for _ in range(20):
             lane.turn()
             time.sleep(0.01)
@@ -143,7 +143,7 @@ def test_a_start_with_a_full_channel_is_over_before_that_channel_is_read(system:
             lane.turn()
             return len(push.keys) == 10
 
-        wait_for(sent, 10)
+        wait_for(sent, 40)
         for _ in range(5):
             lane.turn()
     known = end_of_records(system.log, ("attempts", partition), 0)
@@ -156,7 +156,7 @@ def test_a_start_with_a_full_channel_is_over_before_that_channel_is_read(system:
                 lane.turn()
                 return len(push.keys) == 11 and set(lane.lane.full(20)) == {"deliver.email"}
 
-            wait_for(sent_again, 10)
+            wait_for(sent_again, 40)
             for _ in range(5):
                 lane.turn()
             assert lane.lane.open < 20

@@ -358,7 +358,7 @@ def test_p0_that_waits_for_its_retry_goes_on_too_when_the_breaker_opens(system: 
         with outage.running() as lane:
             outage.give(lane, [system.p0(USER) for _ in range(20)])
             outage.until("open")
-            wait_for(lambda: len(outage.calls("twilio")) == 20, 25, "twenty text messages, long before their retries")
+            wait_for(lambda: len(outage.calls("twilio")) == 20, 45, "twenty text messages, long before their retries")
             outage.settle(lane)
     finally:
         sandbox.steering().lift()
