@@ -87,7 +87,8 @@ def refuse_new_log(home: StoreHome) -> None:
     :raises StateDamagedError: a system that lost its log would start as if nobody had ever set anything.
     """
     for store in exported_stores(home.exports, home.flow):
-        if store.startswith(home.store) and list_exports(home.exports, store):
+        exports = list_exports(home.exports, store) if f"{store}/".startswith(f"{home.store}/") else []
+        if any(place.offset for export in exports for place in export.manifest.offsets):
             raise StateDamagedError(
                 f"{home.exports / store}: is of a log that is not here, this one is empty. Restore the log; for a new"
                 f" log, {home.removal}"

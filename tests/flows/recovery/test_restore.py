@@ -16,7 +16,7 @@ from flows.steps.dead_letters import read_dead_letters
 from flows.steps.decide.group import restore_skips
 from state.decide.checkpoint import GroupStore
 from state.decide.exports import group_source
-from state.disk.exports import write_export
+from state.disk.exports import ExportedOffset, write_export
 from state.model.errors import StateDamagedError
 from state.model.work import TickWork, encode_work
 
@@ -67,7 +67,9 @@ def test_exports_of_a_log_that_is_not_here_are_no_first_start(tmp_path: Path) ->
     store = GroupStore(state)
     exports = tmp_path / "exports"
     assert write_export(exports, group_source(0, store.database), at=1)
-    assert write_export(exports, group_source(0, store.database)._replace(store="inbox/1"), at=1)
+    assert write_export(exports, group_source(0, store.database)._replace(store="inbox/10"), at=1)
+    of_nothing = group_source(0, store.database)._replace(offsets=lambda _rows: [ExportedOffset("inbox", 2, 0)])
+    assert write_export(exports, of_nothing._replace(store="inbox/2"), at=1)
     store.close()
     bench.close()
     other = Bench(tmp_path / "other")
@@ -79,10 +81,11 @@ def test_exports_of_a_log_that_is_not_here_are_no_first_start(tmp_path: Path) ->
 
     def start(number: int) -> None:
         home = StoreHome(f"inbox/{number}", tmp_path / "other" / "state" / "inbox" / str(number), tmp_path / "other")
-        ensure_store(home, list, [("inbox", number)], other.log, rebuildable=lambda: True)
+        ensure_store(home, list, [("inbox", number % 4)], other.log, rebuildable=lambda: True)
 
-    with pytest.raises(StateDamagedError, match="inbox/1: is of a log that is not here"):
-        start(1)
-    start(0)
+    with pytest.raises(StateDamagedError, match="inbox/10: is of a log that is not here"):
+        start(10)
+    start(1)
+    start(2)
     empty.close()
     other.close()
