@@ -27,7 +27,7 @@ from connectors.gateway.progress import ProgressCalls
 from connectors.gateway.rollouts import RolloutCalls
 from connectors.gateway.routes import Callers, Route
 from connectors.gateway.segments import Segments
-from connectors.gateway.support import PAGE_DEFAULT, PAGE_MAX, Support
+from connectors.gateway.support import PAGE_QUERY, Support
 from connectors.gateway.tickets import Tickets
 from connectors.gateway.unsubscribe import Unsubscribe
 from state.model.campaign_documents import RolloutTurn
@@ -297,10 +297,6 @@ def ops_calls(switches: Switches) -> list[Route]:
 def support_calls(support: Support) -> list[Route]:
     """Why somebody got something or did not, and who looked."""
     reason = {"reason": Annotated[str, Meta(max_length=500, description="Why you look. It is noted with your name.")]}
-    page: dict[str, Any] = {
-        "limit": Annotated[int, Meta(ge=1, le=PAGE_MAX, description=f"Absent: {PAGE_DEFAULT}.")],
-        "cursor": Annotated[str, Meta(description="Of the page before.")],
-    }
     pair: dict[str, Any] = {"event": Annotated[str, Meta(description="event_id")], "user": str, **reason}
     return [
         Route(
@@ -312,7 +308,7 @@ def support_calls(support: Support) -> list[Route]:
         Route(
             "getHistory", "GET", "/v1/support/users/{user}/history", SUPPORT, "What became of a user's notifications",
             "Decisions and deliveries, the newest first. No content. The look is noted in topic `audit`.",
-            support.history, {200: answers.History}, (503,), query={**reason, **page},
+            support.history, {200: answers.History}, (503,), query={**reason, **PAGE_QUERY},
         ),
         Route(
             "getKnownUser", "GET", "/v1/support/users/{user}", SUPPORT, "Where a user is reached, and his segments",
@@ -324,7 +320,7 @@ def support_calls(support: Support) -> list[Route]:
             "getAudit", "GET", "/v1/audit", OPS, "Who did what",
             "Kill switches, look-ups, dead letters: every act of a person, the newest first.",
             support.audit, {200: answers.AuditPage}, (503,),
-            query={**page, "by": Annotated[str, Meta(description="Whose acts.")],
+            query={**PAGE_QUERY, "by": Annotated[str, Meta(description="Whose acts.")],
                    "user": Annotated[str, Meta(description="About whom.")]},
         ),
     ]  # fmt: skip

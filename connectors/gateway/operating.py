@@ -18,7 +18,7 @@ from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.letters import Letters
 from connectors.gateway.problems import QUERY_INVALID, ProblemError, invalid
 from connectors.gateway.routes import Route
-from connectors.gateway.support import PAGE_DEFAULT, PAGE_MAX, whole_number
+from connectors.gateway.support import PAGE_QUERY, page_limit
 from connectors.paging import cursor_text
 from state.model.admission import AdmissionRules, FieldError
 from state.model.audit import PendingAct
@@ -101,7 +101,7 @@ class OpsCalls:
         if everything not in ("true", "false"):
             raise invalid([FieldError("all", "is neither true nor false", "leave it out, or send true")], QUERY_INVALID)
         wanted = Selection((), stage, given.get("sender"), everything=everything == "true")
-        limit = whole_number(given, "limit", PAGE_DEFAULT, PAGE_MAX)
+        limit = page_limit(given)
         page = await self._letters.page(wanted, limit, given.get("cursor"))
         return json_response(200, LetterPage(list(page.found), cursor_text(page.onward)))
 
@@ -140,8 +140,7 @@ def operating_calls(calls: OpsCalls) -> list[Route]:
                 "stage": Annotated[str, Meta(description=f"One of {', '.join(STAGES)}.")],
                 "sender": Annotated[str, Meta(description="Whose events.")],
                 "all": Annotated[bool, Meta(description="Also those that are retried or discarded.")],
-                "limit": Annotated[int, Meta(ge=1, le=PAGE_MAX, description=f"Absent: {PAGE_DEFAULT}.")],
-                "cursor": Annotated[str, Meta(description="Of the page before.")],
+                **PAGE_QUERY,
             },
         ),
         Route(

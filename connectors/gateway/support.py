@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from connectors.audit import ActQuery, NotedAct
 from connectors.gateway import answers
@@ -18,6 +19,10 @@ from state.model.admission import FieldError
 
 PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 500
+PAGE_QUERY: Final[dict[str, Any]] = {
+    "limit": Annotated[int, Meta(ge=1, le=PAGE_MAX, description=f"Absent: {PAGE_DEFAULT}.")],
+    "cursor": Annotated[str, Meta(description="Of the page before.")],
+}
 
 
 class Support:
@@ -40,7 +45,7 @@ class Support:
     async def history(self, request: ApiRequest) -> ApiResponse:
         """What was decided for a user and what was delivered to him, the newest first."""
         user, given = request.parameters["user"], request.query(("reason", "limit", "cursor"))
-        limit, start = whole_number(given, "limit", PAGE_DEFAULT, PAGE_MAX), page_start(given.get("cursor"), 2)
+        limit, start = page_limit(given), page_start(given.get("cursor"), 2)
         await self._acts.note(self._acts.record(request.caller(), "history", {"user": user}, reason=reason_of(given)))
         wanted = LedgerSearch(user=user)
         page = await self._questions.ask(lambda backstage: backstage.records(wanted, limit, start))
@@ -59,7 +64,7 @@ class Support:
     async def audit(self, request: ApiRequest) -> ApiResponse:
         """Who did what, the newest first."""
         given = request.query(("limit", "cursor", "by", "user"))
-        limit = whole_number(given, "limit", PAGE_DEFAULT, PAGE_MAX)
+        limit = page_limit(given)
         start = page_start(given.get("cursor"), 1)
         wanted = ActQuery(given.get("by"), given.get("user"), next(iter(start), None))
         page = await self._questions.ask(lambda backstage: backstage.acts(wanted, limit))
@@ -89,12 +94,12 @@ def _needed(given: dict[str, str], name: str) -> str:
     return given[name]
 
 
-def whole_number(given: dict[str, str], name: str, default: int, most: int) -> int:
-    """A number of a query.
+def page_limit(given: dict[str, str]) -> int:
+    """How many a page may have, by the query.
 
     :raises ProblemError: 400.
     """
-    text = given.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or len(text) > 16 or not 0 < int(text) <= most:
-        raise invalid([FieldError(name, "is no number that is allowed here", f"1 to {most}")])
+    text = given.get("limit", str(PAGE_DEFAULT))
+    if not text.isascii() or not text.isdigit() or len(text) > 16 or not 0 < int(text) <= PAGE_MAX:
+        raise invalid([FieldError("limit", "is no number that is allowed here", f"1 to {PAGE_MAX}")])
     return int(text)
