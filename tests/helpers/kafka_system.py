@@ -9,6 +9,7 @@ from helpers.feeding import PARTITIONS, System
 
 from connectors.log.interface import Record
 from connectors.log.kafka.log import KafkaLog
+from connectors.log.kafka.options import KafkaOptions
 from connectors.log.topics import topic_specs
 
 _POLL = timedelta(milliseconds=200)
@@ -19,7 +20,8 @@ class KafkaSystem(System):
 
     def __init__(self, directory: Path, bootstrap: str, prefix: str) -> None:
         self.directory, self.bootstrap, self.prefix = directory, bootstrap, prefix
-        self.log = KafkaLog(bootstrap, prefix=prefix)  # type: ignore[assignment]  # the other profile
+        options = KafkaOptions(deadline=timedelta(seconds=60))
+        self.log = KafkaLog(bootstrap, prefix=prefix, options=options)  # type: ignore[assignment]  # the other profile
         self.log.ensure_topics(topic_specs(PARTITIONS, timedelta(days=7)))
         self._work_offset = 0
 

@@ -4,8 +4,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from flows.process.liveness import FENCED_EXIT
 from state.model.event import EVENT, Event
 from state.model.keys import key_group, partition_of_group
 
-USERS = 60
+PIECES, PIECE = 12, 30
 _WEEK = timedelta(days=7)
 
 
@@ -100,7 +101,7 @@ def wakes_up_fenced(
     ends = settled(system)
     journals = {name: sandbox.journal(name) for name in providers if sandbox is not None}
     process.send_signal(signal.SIGCONT)
-    assert process.wait(40) == FENCED_EXIT
+    assert process.wait(90) == FENCED_EXIT
     assert process.stdin is not None
     process.stdin.close()
     time.sleep(0.3)
@@ -111,16 +112,18 @@ def wakes_up_fenced(
     assert all(entry in after[name] for name in providers for entry in journals[name])
 
 
-def all_counted(system: System, sends: int) -> bool:
-    """Deliver has ended so many and said so; its counts are written some time after the last delivery."""
-    counts = system.counts("deliver").values()
-    ended: int = sum(each["accepted"] - each["in_flight"] for each in counts)
+def all_counted(system: System, sends: int, owner: str = "deliver") -> bool:
+    """So many have ended and it was said; the counts are written some time after the last delivery."""
+    counts = system.counts(owner).values()
+    ended: int = sum(each["accepted" if owner == "deliver" else "emitted"] - each["in_flight"] for each in counts)
     return ended == sends == len(system.deliveries())
 
 
-def stop_at_work(system: System, process: subprocess.Popen[bytes], bites: Callable[[], object]) -> None:
+def stop_at_work(
+    system: System, process: subprocess.Popen[bytes], bites: Callable[[], object], more: Callable[[], object] = bool
+) -> None:
     """SIGSTOP while something is under way: on Kafka at any moment, on the embedded log not inside a transaction, where
-    it would hold everybody up.
+    it would hold everybody up. `more` gives it more to do if all was over before it was looked at.
     """
     end = time.monotonic() + 90
     while True:
@@ -130,6 +133,7 @@ def stop_at_work(system: System, process: subprocess.Popen[bytes], bites: Callab
             return
         assert time.monotonic() < end, "it could not be stopped in the middle of its work"
         process.send_signal(signal.SIGCONT)
+        more()
         time.sleep(0.03)
 
 
@@ -152,46 +156,70 @@ def at_provider(sandbox: Sandbox) -> set[str]:
     return {str(entry["to"]) for entry in sandbox.journal("apns")}
 
 
+def all_at_provider(system: System, devices: list[str], sandbox: Sandbox) -> bool:
+    """Something is on its way, and all of that is with the provider."""
+    return set() < under_way(system, devices) <= at_provider(sandbox)
+
+
+class Pieces:
+    """Records that are fed piece by piece, one for each person."""
+
+    def __init__(self, system: System, records: Sequence[NewRecord]) -> None:
+        self._system, self._records, self.fed = system, records, 0
+
+    def next(self) -> None:
+        """One piece more."""
+        self._system.feed(self._records[self.fed : self.fed + PIECE])
+        self.fed += PIECE
+
+    def next_if_over(self) -> None:
+        """Where the machine stood still until all of them had ended."""
+        if len(self._system.deliveries()) == self.fed:
+            self.next()
+
+
 @on_both
 def test_deliver_stopped_in_the_middle_of_sending(system: System, sandbox: Sandbox, tmp_path: Path) -> None:
-    devices = [f"slow300-{number:03}".ljust(40, "0") for number in range(USERS)]
-    feed = [system.emission(f"u{n}", "push", [("d1", device)]) for n, device in enumerate(devices)]
+    devices = [f"slow300-{number:03}".ljust(40, "0") for number in range(PIECES * PIECE)]
+    feed = Pieces(system, [system.emission(f"u{n}", "push", [("d1", device)]) for n, device in enumerate(devices)])
     old = system.start("deliver")
-    system.feed(feed[: USERS // 2])
+    feed.next()
 
     if isinstance(system, KafkaSystem):
         # A broker's answer is longer on its way, so a process that wakes up knows later that it was fenced.
-        stop_at_work(system, old, lambda: under_way(system, devices))
+        stop_at_work(system, old, lambda: under_way(system, devices), feed.next_if_over)
         may_send = under_way(system, devices)
     else:
-        stop_at_work(system, old, lambda: set() < under_way(system, devices) <= at_provider(sandbox))
+        is_sending = partial(all_at_provider, system, devices, sandbox)
+        stop_at_work(system, old, is_sending, feed.next_if_over)
         may_send = set()
-    system.feed(feed[USERS // 2 :])
+    feed.next()
     after = other_host(system, tmp_path / "other")
     with after.flow("deliver"):
-        wait_for(lambda: all_counted(system, USERS))
+        wait_for(lambda: all_counted(system, feed.fed))
         wakes_up_fenced(system, old, sandbox, may_send)
     outcomes = {record["outcome"] for record in system.deliveries().values()}
     assert outcomes <= {"DELIVERED", "UNKNOWN"}
-    assert len(sandbox.journal("apns")) == len({entry["id"] for entry in sandbox.journal("apns")}) <= USERS
-    assert len(sandbox.journal("apns")) >= USERS // 2
+    assert len(sandbox.journal("apns")) == len({entry["id"] for entry in sandbox.journal("apns")}) <= feed.fed
+    assert len(sandbox.journal("apns")) >= feed.fed - PIECE
 
 
 def test_p0_stopped_in_the_middle_of_sending(system: System, sandbox: Sandbox, tmp_path: Path) -> None:
-    devices = [f"slow300-p0-{number:03}".ljust(40, "0") for number in range(20)]
+    devices = [f"slow300-p0-{number:03}".ljust(40, "0") for number in range(PIECES * PIECE)]
     system.feed([system.endpoint(f"u{number}", "push", "d1", device) for number, device in enumerate(devices)])
     old = system.start("transactional")
-    system.feed([system.p0(f"u{number}") for number in range(10)])
-    stop_at_work(system, old, lambda: set() < under_way(system, devices) <= at_provider(sandbox))
-    system.feed([system.p0(f"u{number}") for number in range(10, 20)])
+    feed = Pieces(system, [system.p0(f"u{number}", ttl_ms=3_600_000) for number in range(len(devices))])
+    feed.next()
+    stop_at_work(system, old, partial(all_at_provider, system, devices, sandbox), feed.next_if_over)
+    feed.next()
     after = other_host(system, tmp_path / "other")
     with after.flow("transactional"):
-        wait_for(lambda: len(system.deliveries()) == 20)
+        wait_for(lambda: all_counted(system, feed.fed, "transactional"))
         wakes_up_fenced(system, old, sandbox)
     assert {record["outcome"] for record in system.deliveries().values()} == {"DELIVERED"}
     journal = sandbox.journal("apns")
-    assert len({entry["id"] for entry in journal}) == 20
-    assert len(system.decisions()) == 20
+    assert len({entry["id"] for entry in journal}) == feed.fed
+    assert len(system.decisions()) == feed.fed
 
 
 def direct(number: int) -> NewRecord:
@@ -221,7 +249,7 @@ def test_sequence_and_decide_stopped_under_load(system: System, tmp_path: Path) 
         time.sleep(0.5)
         for process in old.values():
             process.send_signal(signal.SIGCONT)
-        assert [process.wait(40) for process in old.values()] == [FENCED_EXIT, FENCED_EXIT]
+        assert [process.wait(90) for process in old.values()] == [FENCED_EXIT, FENCED_EXIT]
         for process in old.values():
             assert process.stdin is not None
             process.stdin.close()
