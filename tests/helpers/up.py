@@ -117,7 +117,7 @@ class Up:
 
     def post(self, event: dict[str, Any], *, p0: bool = False) -> int:
         """Post until it is accepted, as a producer would: the same event_id each time."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 150
         while True:
             try:
                 status, answer = self.call(

@@ -19,7 +19,6 @@ from state.decide.group import BULK_FROM
 from state.model.keys import key_group
 
 PATH = "/v1/notifications/inbox/stream"
-SOON_S = 20
 
 
 class Page:
@@ -74,7 +73,7 @@ def test_a_page_that_stays_open_shows_what_a_new_one_would(tmp_path: Path) -> No
                 rows = [row["first_event_id"] for row in page.shown["items"]]
                 return (rows, page.shown["unread"]) == ([*names], unread)
 
-            wait_for(right, SOON_S, lambda: str(page.shown))
+            wait_for(right, what=lambda: str(page.shown))
             status, fresh = system.call("GET", "/v1/notifications/inbox?limit=3", bearer=token)
             assert (status, fresh) == (200, page.shown)
 

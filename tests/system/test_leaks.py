@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from helpers.up import Up, running
 from helpers.waiting import wait_for
 
@@ -132,7 +131,6 @@ def records(directory: Path) -> Iterator[Record]:
         log.close()
 
 
-@pytest.mark.timeout(300)
 def test_no_secret_and_nothing_personal_is_where_it_does_not_belong(tmp_path: Path) -> None:
     secret = "canary-key-0123456789abcdef"
     with running(tmp_path) as system:

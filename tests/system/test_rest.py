@@ -10,7 +10,7 @@ from helpers.up import running
 AT_REST_AFTER_S = 18
 """From 15 s without a record on, ticks come once a second."""
 LOOKED_FOR_S = 5
-LOOKS = 6
+LOOKS = 24
 """A busy machine comes to rest later, but then it stays so; who polls never does."""
 
 

@@ -26,9 +26,8 @@ def test_two_deciders_live_and_die_as_one(tmp_path: Path) -> None:
         for user in users[:20]:
             up.post({"type": "mention", "actor": "ada", "target": user, "object": user})
         os.kill(pids["decide-1"], signal.SIGKILL)
-        wait_for(
-            lambda: all(up.pids()[name] != pids[name] for name in ("decide", "decide-1")), 30, "the restart of both"
-        )
+        both = ("decide", "decide-1")
+        wait_for(lambda: all(up.pids()[name] != pids[name] for name in both), what="the restart of both")
         for user in users[20:]:
             up.post({"type": "mention", "actor": "ada", "target": user, "object": user})
         wait_for(lambda: decided(up, 40), what="40 decisions", every_s=1)

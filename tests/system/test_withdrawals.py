@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from helpers.up import Up, running
 from helpers.waiting import wait_for
 
@@ -26,7 +25,6 @@ def _register(system: Up, device: str, platform: str, address: Any) -> None:
     assert status in (200, 201, 202), answer
 
 
-@pytest.mark.timeout(240)
 def test_an_unlike_takes_its_push_off_every_screen(tmp_path: Path) -> None:
     with running(tmp_path) as system:
 
