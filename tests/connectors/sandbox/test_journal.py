@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from helpers.deliveries import delivery
-from helpers.sandbox_process import Sandbox, running_sandbox
+from helpers.sandbox_process import Sandbox
 
 from connectors.providers.channel import Channel, Delivery, Result, Sent
 from connectors.providers.push.apns import ApnsChannel
@@ -31,12 +31,6 @@ MAKE: dict[str, Callable[[Sandbox], Channel]] = {
     "fcm": lambda sandbox: FcmChannel(sandbox.options.fcm, clock_ms=now_ms),
     "webpush": webpush,
 }
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as running:
-        yield running
 
 
 def address(sandbox: Sandbox, name: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from helpers.deliveries import delivery
 from helpers.dkim import verifies
-from helpers.sandbox_process import Sandbox, running_sandbox
+from helpers.sandbox_process import Sandbox
 
 from connectors.providers.channel import Delivery, Failed, Rejected, Result, Throttled
 from connectors.providers.email.mail import build_mail, dkim_signer
@@ -30,12 +30,6 @@ from connectors.sandbox.ses import SesServer
 from state.model.content import EmailContent
 
 MAIL = EmailContent("Your code", "Your code is 123456\n", "<p>Your code is <b>123456</b></p>")
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as running:
-        yield running
 
 
 def mail_to(address: str, content: EmailContent = MAIL) -> Delivery:

@@ -8,18 +8,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from helpers.sandbox_process import Sandbox, running_sandbox
+from helpers.sandbox_process import Sandbox
 from smpplib import consts, exceptions
 from smpplib.client import Client
 
 from connectors.sandbox.options import SMPP_PASSWORD, SMPP_SYSTEM_ID
 from connectors.sandbox.ports import read_ports
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as running:
-        yield running
 
 
 @contextmanager

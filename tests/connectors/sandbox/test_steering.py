@@ -35,18 +35,12 @@ TLS = ["apns", "fcm", "webpush", "smpp", "ses", "webhook", "chat"]
 WAIT, SHORT = timedelta(seconds=20), timedelta(seconds=1)
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as running:
-        yield running
-
-
 @pytest.fixture
-def sandbox(shared: Sandbox) -> Iterator[Sandbox]:
+def sandbox(sandbox: Sandbox) -> Iterator[Sandbox]:
     """As if nobody had asked for anything."""
-    shared.begin()
-    yield shared
-    shared.steering().lift()
+    sandbox.begin()
+    yield sandbox
+    sandbox.steering().lift()
 
 
 @pytest.fixture
