@@ -6,15 +6,14 @@ brings both; where one is missing, the simulated provider stays.
 
 import os
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from connectors.sandbox.certificates import SandboxFiles
 from connectors.sandbox.options import sandbox_options
+from infra.services import free_port, wait_port
 
 _NGINX = """
 daemon off; master_process off; pid %(directory)s/nginx.pid; error_log stderr crit;
@@ -43,13 +42,13 @@ def native_server(
     if shutil.which(program) is None:
         yield None
         return
-    port = _free_port()
+    port = free_port()
     command = _nginx(sandbox, port, taken) if channel == "push" else _smtp_sink(port)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if core is not None and (os.cpu_count() or 1) > core:
         os.sched_setaffinity(process.pid, {core})
     try:
-        _wait_for(port)
+        wait_port(port, process)
         yield _push_settings(sandbox, port) if channel == "push" else _mail_settings(sandbox, port)
     finally:
         process.terminate()
@@ -100,20 +99,3 @@ def _mail_settings(sandbox: Path, port: int) -> dict[str, str]:
 
 def _named(provider: str, given: dict[str, str]) -> dict[str, str]:
     return {f"CARILLON_PROVIDERS__{provider}__{name.upper()}": value for name, value in given.items()}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for(port: int) -> None:
-    for _ in range(200):
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError(f"nothing listens on port {port}")
