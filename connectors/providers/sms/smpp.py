@@ -29,7 +29,7 @@ from connectors.providers.sms.smpp_pdu import (
     ShortMessage,
     relative_time,
 )
-from connectors.providers.sms.smpp_session import SessionEnded
+from connectors.providers.sms.smpp_session import BindRefused, SessionEnded
 from connectors.providers.sms.smpp_window import SmscWindow
 from connectors.providers.sms.twilio import message_key
 from connectors.providers.trust import client_tls
@@ -40,6 +40,10 @@ from state.model.gsm import sms_parts
 
 _INTERNATIONAL, _NATIONAL_OR_SHORT, _NAME = Party(1, 1, ""), Party(0, 1, ""), Party(5, 0, "")
 _ID_MAX = 64
+_BIND_HINTS = {
+    0x05: "; it is bound already: ask the vendor for more binds", 0x0D: "; the vendor does not let this account bind",
+    0x0E: "; look at password", 0x0F: "; look at system_id",
+}  # fmt: skip
 
 THROTTLED = frozenset({0x14, 0x58})
 """ESME_RMSGQFUL, ESME_RTHROTTLED."""
@@ -116,6 +120,13 @@ def of_all_parts(results: list[Result]) -> Result:
     return next((each for each in failures if not each.ambiguous), failures[0]) if failures else results[-1]
 
 
+def _why(cause: BaseException | None) -> str:
+    """What else is known of why there is no session, for people."""
+    if isinstance(cause, BindRefused):
+        return _BIND_HINTS.get(cause.status, "")
+    return f" ({type(cause).__name__}: {cause})" if isinstance(cause, OSError) else ""
+
+
 class SmppChannel:
     """See `connectors.providers.channel.Channel`."""
 
@@ -158,9 +169,7 @@ class SmppChannel:
             session = await self._connected().session()
             answer = await session.request(ENQUIRE_LINK, b"", self.options.timeout)
         except (NoSession, SessionEnded, TimeoutError) as error:
-            cause = error.__cause__
-            why = f" ({type(cause).__name__}: {cause})" if isinstance(cause, OSError) else ""
-            return CheckResult(False, (str(error) or "no answer") + why)
+            return CheckResult(False, (str(error) or "no answer") + _why(error.__cause__))
         ok = answer.status == OK
         return CheckResult(
             ok, "bound; nothing was sent" if ok else f"enquire_link is refused: status {answer.status:#x}"

@@ -53,6 +53,7 @@ class BindRefused(CarillonError):  # noqa: N818 - as above
 
     def __init__(self, status: int) -> None:
         super().__init__(f"bind {status:#x}")
+        self.status = status
 
 
 async def open_session(options: SmppOptions, tls: ssl.SSLContext | None, on_message: OnMessage) -> SmscSession:

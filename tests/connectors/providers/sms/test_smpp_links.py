@@ -150,14 +150,14 @@ def test_who_could_not_bind_at_first_is_bound_as_soon_as_it_can_be_though_nothin
     """Else an SMSC that is away while we start keeps the receipts of earlier messages until somebody sends one."""
 
     def judge(peer: Peer, pdu: Pdu) -> int | None:
-        return 0x0D if pdu.command == BIND_TRANSCEIVER and len(peer.writers) == 1 else 0
+        return 0x0E if pdu.command == BIND_TRANSCEIVER and len(peer.writers) == 1 else 0
 
     async def run() -> Peer:
         async with peer_and_channel(judge) as (peer, channel):
             if asked == "a look":
-                assert await channel.check() == CheckResult(False, "bind 0xd")
+                assert await channel.check() == CheckResult(False, "bind 0xe; look at password")
             else:
-                assert await send(channel) == Failed("bind 0xd")
+                assert await send(channel) == Failed("bind 0xe")
             await peer.until(BIND_TRANSCEIVER, 2)
             return peer
 
