@@ -39,6 +39,10 @@ _OF_ADDRESS = ("4.1.", "4.2.")
 _RESET_S = 2
 _QUICK_S = 0.2
 """A relay that takes longer for a mail gets none ahead: what waits had better wait where it is looked at again."""
+_AT_HAND = 3
+"""For each connection: their intents and answers are appended in larger groups than with one, and a kill leaves as many
+more UNKNOWN.
+"""
 _LOOKED_S = 1.0
 """A mail that waited longer for a connection is looked at again here."""
 _ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
@@ -185,7 +189,7 @@ class SmtpChannel:
 
     def ahead(self) -> int:
         """How many mails it is worth to have at hand beside those on their way: none while the relay is slow."""
-        return self.options.concurrency_max if self._is_quick else 0
+        return _AT_HAND * self.options.concurrency_max if self._is_quick else 0
 
     async def close(self) -> None:
         """See `Channel.close`."""

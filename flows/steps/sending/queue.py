@@ -184,9 +184,11 @@ class ProviderQueue:
 
     @property
     def has_room(self) -> bool:
-        """Whether so many may start that it is worth to append their intents as a group."""
-        free = min(self._most - self.in_flight, self._bound.size - self._many)
-        return free >= max(1, self._bound.size // 2)
+        """Whether half of what may be in flight may start: it is worth to append the intents of so many as a group."""
+        free = self._most - self.in_flight
+        if not self._many:
+            return free >= max(1, self._most // 2)
+        return min(free, self._bound.size - self._many) >= max(1, self._bound.size // 2)
 
     @property
     def _most(self) -> int:

@@ -67,6 +67,25 @@ def test_a_post_leaves_room_at_the_provider_for_a_mention() -> None:
     assert len(waiting.take(99, 100)) == 20, "it answers as soon as it did with few in flight"
 
 
+def test_the_next_go_in_a_group_once_half_of_what_may_be_in_flight_is_free() -> None:
+    waiting = queue(100, per_s=10_000.0)
+    for number in range(200):
+        waiting.put(task(f"mention{number}", "P1", for_many=False), 0)
+    mentions = waiting.take(200, 0)
+    assert len(mentions) == 100
+    assert [_room_after(waiting, each) for each in mentions].index(True) == 49
+    post = queue(100, per_s=10_000.0)
+    for number in range(200):
+        post.put(task(f"post{number}", "P1", for_many=True), 0)
+    posts = post.take(200, 0)
+    assert [_room_after(post, each) for each in posts].index(True) == 7, "of 16, which is what keeps it busy"
+
+
+def _room_after(waiting: ProviderQueue, done: SendTask) -> bool:
+    waiting.done(done)
+    return waiting.has_room
+
+
 def test_classes_come_first_and_the_bound_holds() -> None:
     waiting = queue(3)
     waiting.put(task("campaign", "P2", for_many=False), 0)
