@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from connectors.campaigns import CampaignDesk
 from connectors.dead_letters import CLOCKS_DIFFER_MS, DeadLetters
 from connectors.inbox.options import InboxRedisOptions
 from connectors.log.interface import Log
@@ -16,8 +17,10 @@ from flows.commands.circumstances import Finder
 from flows.commands.dead_letters import explain_letters
 from flows.commands.ledger import ledger_reader
 from flows.commands.output import Output
+from flows.commands.progress import stages_said
 from flows.process.directories import ARCHIVE
 from flows.process.inboxes import inbox_reader
+from flows.process.open import clock_ms
 from flows.steps.schedule import TOPIC as SCHEDULE
 from operators.circumstances import Circumstances
 from operators.explain import explain_decision, explain_emission, explain_row, used_values
@@ -42,7 +45,7 @@ def explain(
     letters = explain_letters(DeadLetters(log, data_dir / ARCHIVE), event, user, output, since_ms)
     if not decisions and letters:
         return True
-    if not decisions and (kept := _kept(log, event)) is not None:
+    if not decisions and (kept := _kept(log, event) or _staged(log, event)) is not None:
         output.show({"event_id": event, "user": user, "found": True, "explanation": kept}, kept)
         return True
     if not decisions:
@@ -78,6 +81,15 @@ def _kept(log: Log, event: str) -> str | None:
             by = "" if answer.by is None else f" by {answer.by}"
             said = f"Event {event} was kept for later, and cancelled{by} at {at}: nobody was notified of it."
     return said
+
+
+def _staged(log: Log, event: str) -> str | None:
+    """How far an event is that goes in stages."""
+    found = CampaignDesk(log, clock=clock_ms).rollout(event)
+    if found is None:
+        return None
+    who = "the turn of this user has not come, or he is not among its recipients"
+    return f"Event {event} goes in stages, {stages_said(found)}: {who}."
 
 
 def _show_sends(records: list[dict[str, Any]], finder: Finder, used: Circumstances, output: Output) -> None:

@@ -15,7 +15,7 @@ PARTITIONS = 4
 TOPICS = [
     *(TopicSpec(name, PARTITIONS) for name in ("inbox", "ledger", "outcomes", "dead_letters", "work", "events.p0")),
     TopicSpec("preferences", PARTITIONS, compacted=True),
-    *(TopicSpec(name, 1, compacted=True) for name in ("control", "schedule")),
+    *(TopicSpec(name, 1, compacted=True) for name in ("control", "schedule", "campaigns")),
 ]
 
 

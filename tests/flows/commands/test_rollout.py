@@ -42,6 +42,11 @@ def test_it_is_turned_by_commands_which_the_audit_keeps(tmp_path: Path) -> None:
     }  # fmt: skip
     plain = CliRunner().invoke(app, ["rollout", "cancel", "e1", "--data", str(tmp_path)]).stdout
     assert plain == "e1, stage 2 of 3 (10 %): 0 % of the recipients have had their turn, cancelled\n"
+    why = told(tmp_path, "explain", "--event", "e1", "--user", "ann")
+    assert why["explanation"] == (
+        "Event e1 goes in stages, stage 2 of 3 (10 %): 0 % of the recipients have had their turn, cancelled: the turn "
+        "of this user has not come, or he is not among its recipients."
+    )
     with pytest.raises(RefusedActError, match="cancelled"):
         told(tmp_path, "rollout", "resume", "e1")
     with pytest.raises(RefusedActError, match="no such event"):
