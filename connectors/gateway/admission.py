@@ -217,7 +217,8 @@ class Admission:
             async with asyncio.timeout(self._deadline_s):
                 await self._appender.append(records)
         except (LogError, TimeoutError) as error:
-            _logger.warning("append_failed", lane=self._kind, error=type(error).__name__, records=len(records))
+            name = type(error).__name__
+            _logger.warning("append_failed", lane=self._kind, error=name, problem=str(error), records=len(records))
             return False
         return True
 

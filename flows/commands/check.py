@@ -31,6 +31,7 @@ from flows.config.settings import Settings, configuration_file
 from flows.process.directories import INBOX
 from flows.process.expiry import credential_ends
 from flows.process.opening import broker_addresses, open_configured_log, system_topics, unreachable
+from flows.process.room import full_disk
 from flows.up.ports import any_port
 from state.model.addresses import Place
 from state.model.errors import CarillonError, ConfigurationError, UnknownTopicError
@@ -155,9 +156,9 @@ def _check_directory(directory: Path) -> Finding:
     place = directory
     while not place.exists():
         place = place.absolute().parent
-    writable = os.access(place, os.W_OK | os.X_OK)
+    problem = full_disk(place) if os.access(place, os.W_OK | os.X_OK) else "may not be written"
     detail = "exists" if place == directory else "will be made at the first start"
-    return Finding("data_dir", writable, f"{directory}: {detail if writable else 'may not be written'}")
+    return Finding("data_dir", problem is None, f"{directory}: {problem or detail}")
 
 
 def _check_log(settings: Settings) -> Finding:

@@ -35,6 +35,7 @@ from flows.config.settings import Settings, child_environment
 from flows.process.liveness import FENCED_EXIT
 from flows.process.open import clock_ms
 from flows.process.opening import open_configured_log, system_topics
+from flows.process.room import full_disk
 from flows.process.run_files import Rebuild, Running, forget_processes, ready_file, take_rebuilds, write_running
 from flows.process.wild_clock import refuse_wild_clock
 from flows.up.maintenance import maintain
@@ -201,7 +202,9 @@ class Supervisor:
             f"{self._group.log_file(name)}:\n  " + "\n  ".join(last_lines(self._group.log_file(name), 8))
             for name in late
         ]
-        return f"{', '.join(late)} did not start\n" + "\n".join(tails)
+        room = full_disk(self.settings.data_dir)
+        why = "" if room is None else f": {self.settings.data_dir}: {room}"
+        return f"{', '.join(late)} did not start{why}\n" + "\n".join(tails)
 
     def _is_ready(self, name: str) -> bool:
         if name == SANDBOX:
