@@ -75,8 +75,11 @@ def _kept(log: Log, event: str) -> str | None:
             continue
         schema, at = schema_of(record.headers), time_text(record.timestamp_ms, "UTC")
         if schema == EVENT.json.decode():
-            due = time_text(EVENT.decode(record.value).deliver_at, "UTC")
+            due_ms = EVENT.decode(record.value).deliver_at
+            due = time_text(due_ms, "UTC")
             said = f"Event {event} is kept for later; it is released at {due}, and decided then."
+            if due_ms is not None and due_ms <= clock_ms():
+                said = f"Event {event} was kept until {due}, and waits to be decided: under load P2 does."
         elif schema == RELEASED.json.decode() and (answer := RELEASED.decode(record.value)).how == "cancelled":
             by = "" if answer.by is None else f" by {answer.by}"
             said = f"Event {event} was kept for later, and cancelled{by} at {at}: nobody was notified of it."

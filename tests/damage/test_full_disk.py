@@ -19,6 +19,8 @@ from helpers.waiting import wait_for
 
 from connectors.admission.interface import ReserveOutcome
 from connectors.admission.rocksdb import RocksAdmissionStore
+from flows.commands.check import check
+from flows.config.settings import Settings
 from state.model.errors import LogError, StateDamagedError, StateError, StoreUnavailableError
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -114,6 +116,15 @@ def test_a_disk_that_went_read_only_is_named(name: str, tmp_path: Path) -> None:
             STORES[name].read(disk / "store")
         assert not isinstance(refused.value, StateDamagedError), "nothing is damaged"
         assert any(word in str(refused.value) for word in ("writable", "readonly", "Read-only")), str(refused.value)
+
+
+def test_check_names_a_disk_without_room(tmp_path: Path) -> None:
+    """Events were refused by 503, and every line said ok."""
+    with small_disk(tmp_path / "disk", "16m") as disk:
+        (disk / "ballast").write_bytes(bytes(11 << 20))
+        [finding] = [each for each in check(Settings(data_dir=disk / "data")) if each.what == "data_dir"]
+        assert not finding.ok
+        assert finding.detail.endswith("5 MB of 16 are free on its disk: make room, or shorten log.retention")
 
 
 def post(up: Up, number: int) -> int:

@@ -221,10 +221,14 @@ def test_explain_says_who_cancelled_a_kept_event_and_when(tmp_path: Path, capsys
         assert found == ("nothing" not in page)
         return page
 
-    kept = Event(event_id="e5", type="reminder", sender_id="shop", target=LEO, deliver_at=1_763_845_200_000)
     assert "knows nothing of event e5" in said()
-    log.append([NewRecord("schedule", 0, b"e5", EVENT.encode(kept), EVENT.headers)])
-    assert "Event e5 is kept for later; it is released at 2025-11-22 21:00:00 UTC" in said()
+    for at_ms, text in (
+        (1_763_845_200_000, "was kept until 2025-11-22 21:00:00 UTC, and waits to be decided"),
+        (3_972_834_000_000, "is kept for later; it is released at 2095-11-22 21:00:00 UTC"),
+    ):
+        kept = Event(event_id="e5", type="reminder", sender_id="shop", target=LEO, deliver_at=at_ms)
+        log.append([NewRecord("schedule", 0, b"e5", EVENT.encode(kept), EVENT.headers)])
+        assert f"Event e5 {text}" in said()
     log.append([NewRecord("schedule", 0, b"e5", CANCEL.encode(Cancel("e5")), CANCEL.headers)])
     for answer in (Released("e5", "cancelled", "shop"), Released("e5", "released"), Released("e6", "cancelled", "app")):
         log.append([NewRecord("schedule", 0, answer.event_id.encode(), RELEASED.encode(answer), RELEASED.headers)])
