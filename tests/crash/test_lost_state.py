@@ -15,6 +15,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from crash.left_behind import read_topic
 from helpers.flow_bench import decided_in_one_go
 from helpers.flow_processes import FlowProcesses
 from helpers.memory_inbox import MemoryInboxStore
@@ -388,7 +389,8 @@ def test_what_does_not_fit_the_log_is_refused_by_every_flow(system: System, sand
     for name in names:
         system.processes.start(name)
     system.feed(1.0)
-    system.log.append([_kept("k1"), _p0("o1")])
+    system.log.append([_kept("k0", 100), _kept("k1"), _p0("o1")])
+    wait_for(lambda: _others_have_read(system), what="schedule, transactional and deliver have state of this log")
     system.wait_for_fresh_exports()
     for each in names:
         assert system.processes.stop(each) == 0, system.processes.output(each)
@@ -418,9 +420,16 @@ def test_what_does_not_fit_the_log_is_refused_by_every_flow(system: System, sand
     assert "accept-loss" in said["sequence"]
 
 
-def _kept(event_id: str) -> NewRecord:
+def _others_have_read(system: System) -> bool:
+    """What they write says it, for they export nothing; track reads on while it drains."""
+    told = [*system.tap.read("ledger"), *read_topic(system.log, "events.p1")]
+    words = (b'"kind":"delivery"', b'"kind":"decision","event_id":"o1"', b'"event_id":"k0"')
+    return all(any(word in record.value for record in told) for word in words)
+
+
+def _kept(event_id: str, for_ms: int = 3_600_000) -> NewRecord:
     raw = RawEvent(event_id=event_id, type="reply", actor="a", target="u1", object="o", sender_id="test",
-                   deliver_at=clock_ms() + 3_600_000)  # fmt: skip
+                   deliver_at=clock_ms() + for_ms)  # fmt: skip
     value = EVENT.encode(resolve(raw, REGISTRY, ingested_at=clock_ms()))
     return NewRecord("schedule", 0, event_id.encode(), value, (("schema", b"event/1+json"),))
 
