@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -41,6 +42,8 @@ _PACKAGES = {
 }
 """Of programs that a package of another name brings."""
 _PR_SET_PDEATHSIG = 1
+_NOT_GIVEN_OUT = range(20_000, 32_000)
+"""Below the ports that the kernel gives to whoever connects: one of those could be taken before a process listens."""
 _ALONE = ("-Xms256m", "-Xmx512m")
 _ONE_OF_MANY = ("-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """Several brokers on few cores should start soon rather than run fast."""
@@ -51,10 +54,12 @@ class ServiceError(Exception):
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listens on at this moment, nor is given before somebody does."""
+    while True:
+        port = secrets.choice(_NOT_GIVEN_OUT)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_port(port: int, process: subprocess.Popen[bytes] | None = None, deadline: timedelta = START_DEADLINE) -> None:

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from helpers.places import ROOT
 
-_NOT_GIVEN_OUT = range(20_000, 32_000)
-"""Below the ports that the kernel gives to whoever connects: one of those could be taken before a process listens."""
+from infra.services import free_port
 
 
-def _free_ports(count: int) -> list[int]:
-    found: list[int] = []
-    with contextlib.ExitStack() as held:
-        while len(found) < count:
-            port, tried = random.choice(_NOT_GIVEN_OUT), held.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                tried.bind(("127.0.0.1", port))
-                found.append(port)
+def _free_ports(count: int) -> set[int]:
+    found = set[int]()
+    while len(found) < count:
+        found.add(free_port())
     return found
 
 

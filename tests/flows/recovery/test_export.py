@@ -68,13 +68,23 @@ def test_a_store_that_cannot_be_listed_stops_nobody(bench: Bench, database: Rdic
         try:
             wait_for(lambda: len(list_exports(exports, "sequence")) == 1)
             wait_for(lambda: failures(UNLISTABLE) >= before + 2)
-            began = time.monotonic()
-            exporter.remove(UNLISTABLE)
-            assert time.monotonic() - began < EVERY.total_seconds() / 2, "its flow waits for the next try"
+            assert any(is_removed_soon(exporter, database) for _ in range(10)), "its flow waits for the next try"
         finally:
             exporter.stop()
     told = [(each["store"], each["error"]) for each in logs if each["event"] == "export_failed"]
     assert set(told) == {(UNLISTABLE, "OSError")}
+
+
+def is_removed_soon(exporter: Exporter, database: Rdict) -> bool:
+    """A busy machine may stand still for a moment: then it is tried again, with another one."""
+    began = time.monotonic()
+    exporter.remove(UNLISTABLE)
+    if time.monotonic() - began < EVERY.total_seconds() / 2:
+        return True
+    before = failures(UNLISTABLE)
+    exporter.add(source_of(database, UNLISTABLE))
+    wait_for(lambda: failures(UNLISTABLE) > before)
+    return False
 
 
 def _of_a_later_version(export: Export) -> None:
