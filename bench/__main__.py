@@ -11,7 +11,7 @@ from bench.figures import ROOT
 
 TABLES = (
     "log", "decisions", "checkpoint", "recovery", "admissions", "delivery", "rates", "slices", "direct",
-    "inbox", "users", "track", "post", "flood", "pages", "replay", "overload", "day",
+    "inbox", "users", "track", "post", "flood", "outage", "pages", "replay", "overload", "day",
 )  # fmt: skip
 """Each a module of its name."""
 

@@ -13,6 +13,7 @@ system takes.
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -38,12 +39,13 @@ TABLE = "flood"
 ROUNDS, FOLLOWERS, MEMBERS = 9, 20_000, 5_000
 """A follower hears of one post in each round, and of ten in an hour at most."""
 SECONDS = 10
+PHASES = ("idle", "flood")
 PER_S = {"p0": 50, "p1": 10}
 TAKEN = "taken"
 """The file into which nginx writes."""
 FIRST = "first"
 """Is called before anything is measured."""
-_QUANTILES = (50, 99)
+QUANTILES = (50, 99)
 _AT_REST_S = 2.0
 _AT_REST_WITHIN_S = 180.0
 
@@ -57,24 +59,35 @@ def main(arguments: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as name, provider(Path(name) / "p1") as many, provider(Path(name) / "p0") as one:
         directory = Path(name) / "site"
         with native_server("push", Path(name) / "p1" / "sandbox", taken=Path(name) / TAKEN) as native:
-            environment = (native or _environment(many)) | fcm_environment(one)
+            environment = (native or apns_environment(many)) | fcm_environment(one)
             with system_up(directory, environment) as (process, up):
                 ignore_output(process)
-                people(directory, given.rounds, given.followers)
+                people(
+                    directory,
+                    [f"{phase}{number}" for phase in PHASES for number in range(given.rounds)],
+                    given.followers,
+                )
                 phases = run(Path(name), up, given.rounds)
     tell(phases, given.followers)
 
 
 @contextmanager
-def provider(directory: Path) -> Iterator[SandboxOptions]:
-    """Simulators in a process of their own."""
+def simulators(directory: Path) -> Iterator[tuple[SandboxOptions, subprocess.Popen[str]]]:
+    """Simulated providers in a process of their own."""
     with started([sys.executable, "-m", "connectors.sandbox", "--dir", str(directory)]) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        yield sandbox_options(directory / "sandbox")
+        yield sandbox_options(directory / "sandbox"), process
 
 
-def _environment(many: SandboxOptions) -> dict[str, str]:
+@contextmanager
+def provider(directory: Path) -> Iterator[SandboxOptions]:
+    """The same, for who only sends to them."""
+    with simulators(directory) as (options, _process):
+        yield options
+
+
+def apns_environment(many: SandboxOptions) -> dict[str, str]:
     """The settings by which iPhones are this simulator's."""
     apns = ("origin", "team_id", "key_id", "topic", "signing_key", "ca_file")
     return {f"CARILLON_PROVIDERS__APNS__{name.upper()}": str(getattr(many.apns, name)) for name in apns}
@@ -92,9 +105,8 @@ Phases = dict[str, list[dict[str, list[float]]]]
 
 def run(directory: Path, up: dict[str, Any], rounds: int) -> Phases:
     """The rounds, one after the other."""
-    phases: Phases = {"idle": [], "flood": []}
-    _one(up, {}, "p1", FIRST, 0.0)  # it comes behind all settings
-    wait_for(directory, {address(FIRST)})
+    phases: Phases = {phase: [] for phase in PHASES}
+    come_behind_settings(directory, up)
     for number in range(rounds):
         for phase, found in phases.items():
             if phase == "flood":
@@ -102,8 +114,14 @@ def run(directory: Path, up: dict[str, Any], rounds: int) -> Phases:
             posted = post_all(up, f"{phase}{number}")
             seen = wait_for(directory, {to for each in posted.values() for to in each})
             found.append({kind: sorted(seen[to] - at for to, at in posted[kind].items()) for kind in PER_S})
-            print(number, phase, {kind: _quantiles(each) for kind, each in found[-1].items()}, file=sys.stderr)
+            print(number, phase, {kind: quantiles(each) for kind, each in found[-1].items()}, file=sys.stderr)
     return phases
+
+
+def come_behind_settings(directory: Path, up: dict[str, Any]) -> None:
+    """Wait until somebody was called."""
+    _one(up, {}, "p1", FIRST, 0.0)
+    wait_for(directory, {address(FIRST)})
 
 
 def tell(phases: Phases, followers: int) -> None:
@@ -111,10 +129,9 @@ def tell(phases: Phases, followers: int) -> None:
     work = f"beside a post to {followers} and a campaign to {MEMBERS}, all pushed"
     seconds = len(phases["idle"]) * SECONDS
     for kind, per_s in PER_S.items():
-        for place, quantile in enumerate(_QUANTILES):
+        for place, quantile in enumerate(QUANTILES):
             idle, flood = (
-                statistics.median(_quantiles(each[kind])[place] for each in phases[phase])
-                for phase in ("idle", "flood")
+                statistics.median(quantiles(each[kind])[place] for each in phases[phase]) for phase in ("idle", "flood")
             )
             name, n = f"p{quantile}", seconds * per_s
             record(TABLE, f"{kind}_quiet_{name}_ms", idle, "ms", work="nothing else happens", n=n, seconds=seconds)
@@ -125,8 +142,8 @@ def tell(phases: Phases, followers: int) -> None:
             )  # fmt: skip
 
 
-def _quantiles(latencies: list[float]) -> list[float]:
-    return [max(0.0, latencies[len(latencies) * quantile // 100]) for quantile in _QUANTILES]
+def quantiles(latencies: list[float]) -> list[float]:
+    return [max(0.0, latencies[len(latencies) * quantile // 100]) for quantile in QUANTILES]
 
 
 # what is posted
@@ -199,10 +216,9 @@ def address(user: str) -> str:
     return sha256(user.encode()).hexdigest()
 
 
-def people(directory: Path, rounds: int, followers: int) -> None:
-    """Followers of the star, members of the segment, and those who are called; all have a phone."""
+def people(directory: Path, phases: Sequence[str], followers: int) -> None:
+    """Followers of the star, members of the segment, and those who are called in a phase; all have a phone."""
     fans, members = [f"f{number}" for number in range(followers)], [f"m{number}" for number in range(MEMBERS)]
-    phases = [f"{phase}{number}" for number in range(rounds) for phase in ("idle", "flood")]
     to_call = [
         name_of(phase, kind, number)
         for phase in phases
