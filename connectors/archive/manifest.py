@@ -15,6 +15,7 @@ another file, flushed and renamed: a reader finds the old one or the new one. `d
 brace; earlier releases wrote none. `manifest.copy.json` is the same once more, for the day when the first is damaged.
 """
 
+import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -95,13 +96,15 @@ def _readable(directory: Path) -> tuple[ArchiveManifest, str]:
 
 
 def _decoded(file: Path) -> ArchiveManifest:
-    content = file.read_bytes()
-    body, found, end = content.rpartition(_DIGEST)
     try:
+        content = file.read_bytes()
+        body, found, end = content.rpartition(_DIGEST)
         if found and end != _end_behind(body):
             raise msgspec.DecodeError("is not what was written")
         manifest = msgspec.json.decode(content, type=ArchiveManifest)
-    except UNDECODABLE as error:
+    except (*UNDECODABLE, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EIO:
+            raise
         raise StateDamagedError(f"{file}: {error}") from error
     if manifest.version != VERSION:
         raise StateVersionError(f"{file}: version {manifest.version}, this program knows {VERSION}")
@@ -132,12 +135,14 @@ def mended_manifest(directory: Path) -> ArchiveManifest:
 
 def set_unreadable_aside(directory: Path) -> None:
     """Before anything reads it: where neither manifest nor copy tells what a directory holds, another one is begun with
-    what the log has. Nothing else waits for somebody who restores it.
+    what the log has. Nothing else waits for somebody who restores it. Beside the topic's directory no query finds it.
     """
     try:
         read_manifest(directory)
     except StateDamagedError as error:
-        aside = directory.with_name(f"{directory.name}.aside-{time.time_ns() // 1_000_000}")
+        topic = directory.parent
+        aside = topic.with_name(f"{topic.name}.aside-{time.time_ns() // 1_000_000}") / directory.name
+        aside.parent.mkdir(exist_ok=True)
         rename_flushed(directory, aside)
         ARCHIVE_DAMAGE.inc()
         _logger.warning(

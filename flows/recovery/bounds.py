@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -81,25 +81,27 @@ def check_not_ahead(home: StoreHome, places: Iterable[tuple[str, int, int]], log
             raise StateDamagedError(ahead_text(home, f"{topic}/{partition}", offset, end))
 
 
-def refuse_new_log(home: StoreHome) -> None:
-    """Where the log is empty and there is no state: it is the first start of all, unless there were exports before.
+def refuse_new_log(home: StoreHome, ends: Mapping[tuple[str, int], int]) -> None:
+    """Before state is begun with nothing but the log: it is the first start of all, unless exports say otherwise.
+
+    `ends` is where partitions, or key groups, end. A new log is not empty for long: gateways write to it, too.
 
     :raises StateDamagedError: a system that lost its log would start as if nobody had ever set anything.
     """
     for store in exported_stores(home.exports, home.flow):
         exports = list_exports(home.exports, store) if f"{store}/".startswith(f"{home.store}/") else []
-        if any(place.offset for export in exports for place in export.manifest.offsets):
-            raise StateDamagedError(
-                f"{home.exports / store}: is of a log that is not here, this one is empty. Restore the log; for a new"
-                f" log, {home.removal}"
-            )
+        for topic, number, offset in (place for export in exports for place in export.manifest.offsets):
+            end = ends.get((topic, number), offset)
+            if offset > end:
+                where = str(home.exports / store)
+                raise StateDamagedError(ahead_text(home, f"{topic}/{number}", offset, end, where))
 
 
-def ahead_text(home: StoreHome, place: str, offset: int, end: int) -> str:
-    """What to say of state that includes what the log does not have."""
+def ahead_text(home: StoreHome, place: str, offset: int, end: int, where: str = "") -> str:
+    """What to say of state, or of exports (`where`), that include what the log does not have."""
     return (
-        f"{home.where}: includes {place} up to offset {offset}, and the log ends at {end}: the log was lost, or is"
-        f" another one. Restore the log; for a new log, {home.removal}"
+        f"{where or home.where}: includes {place} up to offset {offset}, and the log ends at {end}: the log was lost,"
+        f" or is another one. Restore the log; for a new log, {home.removal}"
     )
 
 

@@ -71,11 +71,12 @@ def ensure_groups(
         for group, (begin, end) in bounds.items()
         if end > 0 and (stored[group] == 0 or stored[group] < begin)
     }
+    chosen = newest_per_group(home.exports, wanted, report_refused) if wanted else {}
+    begun = [group for group, offset in stored.items() if not offset and group not in chosen]
+    if begun:
+        refuse_new_log(home, {(TOPIC, group): bounds[group].end for group in begun})
     if not wanted:
-        if not any(end for _, end in by_partition.values()):
-            refuse_new_log(home)
         return []
-    chosen = newest_per_group(home.exports, wanted, report_refused)
     missing = [group for group in wanted if group not in chosen and bounds[group].begin > 0]
     if missing:
         raise StateDamagedError(_groups_missing(home, missing))

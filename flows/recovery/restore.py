@@ -63,10 +63,12 @@ def ensure_store(
         ]
         if places and not behind:
             return
-        if not places and all(end == 0 for _, end in bounds.values()):
-            refuse_new_log(home)
+        is_first = not places and all(end == 0 for _, end in bounds.values())
+        if not is_first and _restore(home, bounds, put or partial(_put, home)):
             return
-        if _restore(home, bounds, put or partial(_put, home)):
+        if not places:
+            refuse_new_log(home, {place: end for place, (_, end) in bounds.items()})
+        if is_first:
             return
         if not places and rebuildable():
             if any(has_history(log, *place) for place in needed):

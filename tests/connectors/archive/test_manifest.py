@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -64,6 +65,18 @@ def test_a_writer_mends_its_manifest_by_the_copy(tmp_path: Path, damage: bytes |
     assert {*tmp_path.glob("*.parquet")} == parts
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="what the disk cannot read stands for it in /proc")
+def test_a_manifest_that_the_disk_cannot_read_is_damaged(tmp_path: Path) -> None:
+    manifest, file = written(tmp_path).manifest, tmp_path / "manifest.json"
+    file.unlink()
+    file.symlink_to("/proc/self/mem")
+    assert read_manifest(tmp_path) == manifest
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(IsADirectoryError):
+        read_manifest(tmp_path)
+
+
 def test_parts_without_a_manifest_are_no_empty_archive(tmp_path: Path) -> None:
     """All of them were removed as what a crash had left."""
     written(tmp_path)
@@ -95,6 +108,7 @@ def test_track_goes_on_without_what_nobody_can_read(history: History) -> None:
     [told] = [each for each in events if each["event"] == "archive_set_aside"]
     assert str(directory / "manifest.json") in told["problem"]
     assert {part.name for part in Path(told["moved_to"]).glob("*.parquet")} == parts
+    assert Path(told["moved_to"]).parent != directory.parent, "queries of everybody's own read all directories there"
     history.log.maintain((1 << 50), archived_up_to(history.directory / "archive"), timedelta())
     assert {each["event_id"] for each in reader.records(LedgerQuery())} == {f"e{number}" for number in range(5)}
     shutil.rmtree(told["moved_to"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.flow_bench import START, Bench, seconds
@@ -58,6 +59,10 @@ def test_skips_are_taken_over_before_a_group_looks_whole(tmp_path: Path) -> None
     bench.close()
 
 
+def _always(places: list[ExportedOffset]) -> Callable[[Any], list[ExportedOffset]]:
+    return lambda _view: places
+
+
 def test_exports_of_a_log_that_is_not_here_are_no_first_start(tmp_path: Path) -> None:
     """On another host, with exports and without the log, everybody was as if he had never set anything."""
     bench = Bench(tmp_path)
@@ -67,23 +72,35 @@ def test_exports_of_a_log_that_is_not_here_are_no_first_start(tmp_path: Path) ->
     store = GroupStore(state)
     exports = tmp_path / "exports"
     assert write_export(exports, group_source(0, store.database), at=1)
-    assert write_export(exports, group_source(0, store.database)._replace(store="inbox/10"), at=1)
-    of_nothing = group_source(0, store.database)._replace(offsets=lambda _rows: [ExportedOffset("inbox", 2, 0)])
-    assert write_export(exports, of_nothing._replace(store="inbox/2"), at=1)
+    for number, offset in ((10, 25), (2, 0)):
+        places = [ExportedOffset("inbox", partition, offset) for partition in range(4)]
+        source = group_source(0, store.database)._replace(store=f"inbox/{number}", offsets=_always(places))
+        assert write_export(exports, source, at=1)
     store.close()
     bench.close()
     other = Bench(tmp_path / "other")
     (tmp_path / "other" / "exports").symlink_to(exports)
     empty = GroupStore(tmp_path / "other" / "state" / "decide")
     home = StoreHome("decide", tmp_path / "other" / "state" / "decide", tmp_path / "other")
-    with pytest.raises(StateDamagedError, match=r"decide/0: is of a log that is not here.* Restore the log"):
-        ensure_groups(home, empty.database, dict.fromkeys(range(60), 0), other.log, lambda _groups: None)
+
+    def decide() -> list[int]:
+        return ensure_groups(home, empty.database, dict.fromkeys(range(60), 0), other.log, lambda _groups: None)
 
     def start(number: int) -> None:
         home = StoreHome(f"inbox/{number}", tmp_path / "other" / "state" / "inbox" / str(number), tmp_path / "other")
         ensure_store(home, list, [("inbox", number % 4)], other.log, rebuildable=lambda: True)
 
-    with pytest.raises(StateDamagedError, match="inbox/10: is of a log that is not here"):
+    gone = r": includes .* the log ends at %d: the log was lost, or is another one. Restore the log"
+    with pytest.raises(StateDamagedError, match="decide/0" + gone % 0):
+        decide()
+    with pytest.raises(StateDamagedError, match="inbox/10" + gone % 0):
+        start(10)
+    start(1)
+    start(2)
+    other.append(*(NewRecord(topic, place, b"", b"") for topic in ("work", "inbox") for place in range(4)))
+    with pytest.raises(StateDamagedError, match="decide/0" + gone % 1):
+        decide()  # what was refused is started again, and gateways have written meanwhile
+    with pytest.raises(StateDamagedError, match="inbox/10" + gone % 1):
         start(10)
     start(1)
     start(2)
