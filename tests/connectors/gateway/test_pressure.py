@@ -1,6 +1,7 @@
 """A loaded system at the door: P2 is told to wait first, then half of P1, then all of it, never P0."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,14 @@ def test_a_gateway_that_is_half_full_itself_leaves_the_rest_of_its_room_to_p1() 
     assert [refused(klass) for klass in ("P0", "P1", "P2")] == [0, 0, 0]
     full = True
     assert [refused(klass) for klass in ("P0", "P1", "P2")] == [0, 0, 429]
+
+
+def test_while_the_log_takes_nothing_p2_gets_429_for_half_of_the_room(tmp_path: Path) -> None:
+    """Two appends are under way, and what waits for them fills the room."""
+    with running(tmp_path, patience_s=5, serving={"pending_max": 4}) as gateway, gateway.fault("hang"):
+        with ThreadPoolExecutor(12) as callers:
+            low = [callers.submit(gateway.post, like(priority="P2")) for _ in range(12)]
+        assert {429, 503} == {each.result().status for each in low}
+        assert "the system is loaded, and P2 waits" in " ".join(str(each.result().json) for each in low)
+        with ThreadPoolExecutor(12) as callers:
+            assert {each.status for each in callers.map(lambda _: gateway.post(like()), range(12))} == {503}
