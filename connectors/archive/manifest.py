@@ -128,9 +128,17 @@ def mended_manifest(directory: Path) -> ArchiveManifest:
     if damage:
         ARCHIVE_DAMAGE.inc()
         _logger.warning("archive_manifest_restored", problem=damage)
-    if manifest != ArchiveManifest():
+    if manifest != ArchiveManifest() and (damage or not _is_copied(directory)):
         write_manifest(directory, manifest)
     return manifest
+
+
+def _is_copied(directory: Path) -> bool:
+    """Else a start would write, and flush, both of every partition and topic."""
+    try:
+        return (directory / COPY).read_bytes() == (directory / FILE).read_bytes()
+    except OSError:
+        return False
 
 
 def set_unreadable_aside(directory: Path) -> None:

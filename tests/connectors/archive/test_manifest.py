@@ -77,6 +77,22 @@ def test_a_manifest_that_the_disk_cannot_read_is_damaged(tmp_path: Path) -> None
         read_manifest(tmp_path)
 
 
+def test_a_writer_writes_no_manifest_that_is_sound_but_one_of_an_earlier_release(tmp_path: Path) -> None:
+    manifest, file, copy = written(tmp_path).manifest, tmp_path / "manifest.json", tmp_path / "manifest.copy.json"
+    sound, inodes = file.read_bytes(), (file.stat().st_ino, copy.stat().st_ino)
+    ArchiveWriter(tmp_path)
+    assert (file.stat().st_ino, copy.stat().st_ino) == inodes
+    file.write_bytes(sound.partition(b',"digest"')[0] + b"}")
+    for copied in (sound.replace(b'"offset":3', b'"offset":2'), None):  # it wrote none, or left an older one
+        copy.unlink()
+        if copied is not None:
+            copy.write_bytes(copied)
+        with captured_logs() as events:
+            assert ArchiveWriter(tmp_path).manifest == manifest
+        assert (file.read_bytes(), copy.read_bytes(), events) == (sound, sound, [])
+        file.write_bytes(sound.partition(b',"digest"')[0] + b"}")
+
+
 def test_parts_without_a_manifest_are_no_empty_archive(tmp_path: Path) -> None:
     """All of them were removed as what a crash had left."""
     written(tmp_path)
