@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
-Fault = Literal["lose", "bad gateway", "busy", "page", "half"]
+Fault = Literal["lose", "bad gateway", "busy", "page", "half", "list"]
 """lose: the gateway has answered, and nobody hears of it. bad gateway: 502, as a proxy says it, without asking the
 gateway. busy: 503 with Retry-After and no problem document. page: 200 and a page, as of a proxy that asks to sign in.
-half: a problem document that is cut off.
+half: a problem document that is cut off. list: one that is none, and may be sent again.
 """
 BUSY_S = 1
 _PASSED_ON = {"authorization", "content-type", "if-match"}
@@ -72,6 +72,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(200, {"content-type": "text/html"}, b"<h1>Sign in</h1>")
         if fault == "half":
             return self._answer(400, {"content-type": "application/problem+json"}, b'{"status": 400, "ti')
+        if fault == "list":
+            return self._answer(503, {"content-type": "application/problem+json"}, b"[1]")
         connection = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=30)
         named = {name: value for name, value in self.headers.items() if name.lower() in _PASSED_ON}
         connection.request(self.command, self.path, body or None, named)

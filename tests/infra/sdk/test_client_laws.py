@@ -121,7 +121,7 @@ def test_two_calls_are_two_events_and_a_kept_one_is_one(make: Make, gateway: Gat
     assert len(logged(gateway, kept)) == 1
 
 
-@pytest.mark.parametrize("fault", ["lose", "bad gateway", "busy", "page", "half"])
+@pytest.mark.parametrize("fault", ["lose", "bad gateway", "busy", "page", "half", "list"])
 def test_what_was_lost_or_refused_for_now_is_sent_again_and_is_one_event(
     make: Make, gateway: Gateway, before: Front, fault: Any
 ) -> None:

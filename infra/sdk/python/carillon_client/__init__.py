@@ -148,7 +148,7 @@ class _Calls:
         problem = {"type": "about:blank", "title": came.reason_phrase, "status": came.status_code, "detail": "unknown"}
         if came.headers.get("retry-after", "").isdigit():
             problem["retry_after_ms"] = int(came.headers["retry-after"]) * 1000
-        return (None, document) if came.is_success else (problem | (document or {}), None)
+        return (None, document) if came.is_success else (problem | (document if type(document) is dict else {}), None)
 
 
 class Client(_Calls, AbstractContextManager["Client"]):
