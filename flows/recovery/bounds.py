@@ -11,7 +11,6 @@ from typing import NamedTuple
 import structlog
 
 from connectors.log.interface import Log
-from state.disk.exports import exported_stores, list_exports
 from state.model.errors import StateDamagedError
 
 ACCEPT_LOSS = "accept-loss"
@@ -88,6 +87,8 @@ def refuse_new_log(home: StoreHome, ends: Mapping[tuple[str, int], int]) -> None
 
     :raises StateDamagedError: a system that lost its log would start as if nobody had ever set anything.
     """
+    from state.disk.exports import exported_stores, list_exports  # loads RocksDB, which not all flows have
+
     for store in exported_stores(home.exports, home.flow):
         exports = list_exports(home.exports, store) if f"{store}/".startswith(f"{home.store}/") else []
         for topic, number, offset in (place for export in exports for place in export.manifest.offsets):
