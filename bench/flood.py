@@ -99,6 +99,8 @@ def fcm_environment(one: SandboxOptions) -> dict[str, str]:
     return {f"CARILLON_PROVIDERS__FCM__{name.upper()}": str(getattr(one.fcm, name)) for name in fcm}
 
 
+Measured = tuple[str, str, list[list[float]]]
+"""A phase: its name, what happens in it, and the latencies of one kind in each round, sorted."""
 Phases = dict[str, list[dict[str, list[float]]]]
 """`idle` and `flood`, of each round: latencies in milliseconds of `p0` and `p1`, sorted."""
 
@@ -125,21 +127,26 @@ def come_behind_settings(directory: Path, up: dict[str, Any]) -> None:
 
 
 def tell(phases: Phases, followers: int) -> None:
-    """Record the medians over the rounds, and the ratios."""
+    """Record each kind."""
     work = f"beside a post to {followers} and a campaign to {MEMBERS}, all pushed"
-    seconds = len(phases["idle"]) * SECONDS
-    for kind, per_s in PER_S.items():
-        for place, quantile in enumerate(QUANTILES):
-            idle, flood = (
-                statistics.median(quantiles(each[kind])[place] for each in phases[phase]) for phase in ("idle", "flood")
-            )
-            name, n = f"p{quantile}", seconds * per_s
-            record(TABLE, f"{kind}_quiet_{name}_ms", idle, "ms", work="nothing else happens", n=n, seconds=seconds)
-            record(TABLE, f"{kind}_flood_{name}_ms", flood, "ms", work=work, n=n, seconds=seconds)
-            record(
-                TABLE, f"{kind}_flood_{name}_ratio", flood / max(idle, 1.0), "x",
-                work=work, n=n, seconds=seconds, against="nothing else happens",
-            )  # fmt: skip
+    for kind in PER_S:
+        quiet, flood = ([each[kind] for each in phases[phase]] for phase in PHASES)
+        tell_beside(TABLE, kind, ("quiet", "nothing else happens", quiet), ("flood", work, flood))
+
+
+def tell_beside(table: str, kind: str, before: Measured, beside: Measured) -> None:
+    """Record the medians of both over their rounds, and the ratios."""
+    seconds = len(before[2]) * SECONDS
+    n = seconds * PER_S[kind]
+    for place, quantile in enumerate(QUANTILES):
+        medians = []
+        for phase, work, rounds in (before, beside):
+            medians.append(statistics.median(quantiles(each)[place] for each in rounds))
+            record(table, f"{kind}_{phase}_p{quantile}_ms", medians[-1], "ms", work=work, n=n, seconds=seconds)
+        record(
+            table, f"{kind}_{beside[0]}_p{quantile}_ratio", medians[1] / max(medians[0], 1.0), "x",
+            work=beside[1], n=n, seconds=seconds, against=before[1],
+        )  # fmt: skip
 
 
 def quantiles(latencies: list[float]) -> list[float]:

@@ -9,19 +9,14 @@ breaker opens in the first, and what is for iPhones waits. Latencies are as in `
 
 import argparse
 import signal
-import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.figures import record
 from bench.flood import (
     FOLLOWERS,
-    PER_S,
-    QUANTILES,
-    SECONDS,
     apns_environment,
     come_behind_settings,
     fcm_environment,
@@ -31,6 +26,7 @@ from bench.flood import (
     quantiles,
     rush,
     simulators,
+    tell_beside,
     wait_for,
 )
 from bench.processes import ignore_output, system_up
@@ -62,7 +58,8 @@ def main(arguments: Sequence[str]) -> None:
                 hangs = [_beside_rush(Path(name), up, number) for number in range(given.rounds)]
             finally:
                 hanging.send_signal(signal.SIGCONT)
-    _tell(answers, hangs, given.followers)
+    work = f"beside a post to {given.followers} and a campaign for a provider that hangs"
+    tell_beside(TABLE, "p0", ("answers", "both providers answer", answers), ("hangs", work, hangs))
 
 
 def _beside_rush(directory: Path, up: dict[str, Any], number: int) -> list[float]:
@@ -77,20 +74,6 @@ def _latencies(directory: Path, up: dict[str, Any], phase: str) -> list[float]:
     found = sorted(seen[to] - at for to, at in accepted.items())
     print(phase, quantiles(found), file=sys.stderr)
     return found
-
-
-def _tell(answers: list[list[float]], hangs: list[list[float]], followers: int) -> None:
-    work = f"beside a post to {followers} and a campaign for a provider that hangs"
-    n, seconds = len(answers) * SECONDS * PER_S["p0"], len(answers) * SECONDS
-    for place, quantile in enumerate(QUANTILES):
-        before, during = (statistics.median(quantiles(each)[place] for each in rounds) for rounds in (answers, hangs))
-        name = f"p{quantile}"
-        record(TABLE, f"p0_answers_{name}_ms", before, "ms", work="both providers answer", n=n, seconds=seconds)
-        record(TABLE, f"p0_hangs_{name}_ms", during, "ms", work=work, n=n, seconds=seconds)
-        record(
-            TABLE, f"p0_hangs_{name}_ratio", during / max(before, 1.0), "x",
-            work=work, n=n, seconds=seconds, against="both providers answer",
-        )  # fmt: skip
 
 
 if __name__ == "__main__":

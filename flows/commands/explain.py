@@ -79,7 +79,7 @@ def _kept(log: Log, event: str) -> str | None:
             due = time_text(due_ms, "UTC")
             said = f"Event {event} is kept for later; it is released at {due}, and decided then."
             if due_ms is not None and due_ms <= clock_ms():
-                said = f"Event {event} was kept until {due}, and waits to be decided: under load P2 does."
+                said = f"Event {event} was kept until {due}, and waits to be decided, as P2 does under load."
         elif schema == RELEASED.json.decode() and (answer := RELEASED.decode(record.value)).how == "cancelled":
             by = "" if answer.by is None else f" by {answer.by}"
             said = f"Event {event} was kept for later, and cancelled{by} at {at}: nobody was notified of it."
