@@ -61,6 +61,10 @@ class AdmissionStore(Protocol):
         """Check and set each claim atomically, in this order (later ones see earlier ones); NEW becomes PENDING."""
         ...
 
+    async def look(self, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
+        """What `reserve` would say to each if it were the only one; nothing is set."""
+        ...
+
     async def commit(self, event_ids: Sequence[str]) -> None:
         """Mark as COMMITTED; ids that are not known are passed over."""
         ...

@@ -29,7 +29,7 @@ from connectors.redis_client import RedisClient
 from state.model.admission import RepeatCheck
 from state.model.errors import StoreUnavailableError
 
-_RESERVE = """
+_LOOK = """
 local scope_key, prefix, now = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local given, keyed, content, event_id = ARGV[3] == '1', ARGV[4] == '1', ARGV[5], ARGV[6]
 local function committed(id)
@@ -52,6 +52,11 @@ if given then
   if till and now < tonumber(till) then return {'repeat', event_id, committed(event_id), 'event_id', till} end
 end
 if scope[1] and same then return {'repeat', scope[3], committed(scope[3]), 'content', scope[1]} end
+"""
+_NEW = """
+return {'new', event_id, 0}
+"""
+_SET = """
 redis.call('DEL', event_key)
 redis.call('HSET', event_key, 'c', '0', 'u', ARGV[8], 'k', ARGV[9], 's', ARGV[11], 'n', ARGV[10], 'f', ARGV[12])
 redis.call('PEXPIRE', event_key, math.max(1, tonumber(ARGV[8]) - now) + 60000)
@@ -60,7 +65,6 @@ if scope_key ~= '' then
   redis.call('HSET', scope_key, 'u', ARGV[7], 'b', content, 'e', event_id)
   redis.call('PEXPIRE', scope_key, math.max(1, tonumber(ARGV[7]) - now) + 60000)
 end
-return {'new', event_id, 0}
 """
 
 _COMMIT = """
@@ -114,17 +118,25 @@ class RedisAdmissionStore:
     def __init__(self, options: RedisOptions) -> None:
         """Connect at the first call."""
         self._client = RedisClient(options)
-        self._reserve = self._client.redis.register_script(_RESERVE)
+        self._reserve = self._client.redis.register_script(_LOOK + _SET + _NEW)
+        self._look = self._client.redis.register_script(_LOOK + _NEW)
         self._commit = self._client.redis.register_script(_COMMIT)
         self._forget = self._client.redis.register_script(_FORGET)
 
     async def reserve(self, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
         """See `AdmissionStore`; each claim is atomic, the group is one round trip."""
+        return await self._ask(self._reserve, claims, now_ms)
+
+    async def look(self, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
+        """See `AdmissionStore`."""
+        return await self._ask(self._look, claims, now_ms)
+
+    async def _ask(self, script: Any, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
         if not claims:
             return []
         async with self._client.redis.pipeline(transaction=False) as pipeline:  # a failed one gives its connection back
             for claim in claims:
-                await self._reserve(keys=[self._scope_key(claim)], args=self._arguments(claim, now_ms), client=pipeline)
+                await script(keys=[self._scope_key(claim)], args=self._arguments(claim, now_ms), client=pipeline)
             answers = await self._client.answer(pipeline.execute())
         return [_reservation(*answer) for answer in answers]
 

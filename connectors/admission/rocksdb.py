@@ -145,6 +145,11 @@ class RocksAdmissionStore:
         self.sweep(now_ms, most=16 + 4 * len(claims))
         return answers
 
+    async def look(self, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
+        """See `AdmissionStore`."""
+        view = _View(self._db, claims, now_ms)
+        return [view.look(claim) for claim in claims]
+
     async def commit(self, event_ids: Sequence[str]) -> None:
         """See `AdmissionStore`."""
         keys = [b"e" + event_id.encode() for event_id in event_ids]
@@ -253,11 +258,16 @@ class _View:
         self._seen.update(zip(originals, _get(db, originals), strict=True))
 
     def reserve(self, claim: RepeatCheck) -> Reservation:
+        answer = self.look(claim)
+        if answer.outcome is ReserveOutcome.NEW:
+            self._put(claim)
+        return answer
+
+    def look(self, claim: RepeatCheck) -> Reservation:
         scope = self._scope(claim)
         is_known = claim.given and self._event(claim.event_id) is not None
         outcome, event_id, reason = judge(claim, None if scope is None else (scope.content, scope.event_id), is_known)
         if outcome is ReserveOutcome.NEW:
-            self._put(claim)
             return Reservation(outcome, event_id, committed=False)
         original = self._event(event_id)
         committed = original is not None and original.committed

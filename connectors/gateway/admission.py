@@ -120,6 +120,20 @@ class Admission:
             loop.call_soon(self._wake)
         return await call.answer
 
+    async def repeats(self, refused: Sequence[Admitted]) -> list[Admittance | None]:
+        """Of events that are not let in, the answers to those that repeat what the log has; None: something else."""
+        if not self._guard.may_ask():
+            return [None] * len(refused)
+        try:
+            found = await self._store.look([one.claim for one in refused], self._clock())
+        except StoreUnavailableError as error:
+            self._guard.failed(error)
+            return [None] * len(refused)
+        known = [None if _needs_log(reservation) else reservation for reservation in found]
+        for reservation in filter(None, known):
+            self._counters[reservation.outcome].inc()
+        return [None if reservation is None else _outcome(reservation) for reservation in known]
+
     def _wake(self) -> None:
         self._wakes = False
         while self._calls and len(self._groups) < _GROUPS_IN_FLIGHT:
@@ -182,8 +196,8 @@ class Admission:
 
     def _place(self, group: _AppendGroup, admitted: Admitted, reservation: Reservation, trace: Headers) -> None:
         """Decide one event's outcome and whether it needs an append of its own."""
-        outcome, event_id, committed = reservation[:3]
-        needs_log = outcome is ReserveOutcome.NEW or (outcome is ReserveOutcome.REPEAT and not committed)
+        outcome, event_id = reservation[:2]
+        needs_log = _needs_log(reservation)
         group.depends.append(needs_log)
         group.outcomes.append(_outcome(reservation))
         if not needs_log or event_id in group.appended:
@@ -233,6 +247,11 @@ class Admission:
         """Wait until every admission under way is answered."""
         while self._groups:
             await asyncio.wait(self._groups)
+
+
+def _needs_log(reservation: Reservation) -> bool:
+    """Whether the answer to it needs an append."""
+    return reservation.outcome is not ReserveOutcome.CONFLICT and not reservation.committed
 
 
 def _outcome(reservation: Reservation) -> Admittance:

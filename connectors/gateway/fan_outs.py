@@ -9,11 +9,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from connectors.gateway.problems import ProblemError, retry_later
-from connectors.metrics import FAN_OUTS_LIMITED
 from state.model.admission import FieldError
 from state.model.event import Event
 
 HOUR_MS = 3_600_000
+TOO_MANY_FAN_OUTS = "too_many_fan_outs"
+"""Why in the problem that refuses one."""
 
 
 class FanOutLimit:
@@ -38,11 +39,10 @@ class FanOutLimit:
             taken.append(now)
             self._taken.move_to_end(who)
             return None
-        FAN_OUTS_LIMITED.inc()
         error = FieldError(who[0], f"has sent {self._per_h} fan-outs within an hour", _REMEDY)
         after_ms = taken[0] + HOUR_MS - now
         return retry_later(
-            429, "the fan-out limit is reached; nothing was accepted", after_ms, (error,), why="too_many_fan_outs"
+            429, "the fan-out limit is reached; nothing was accepted", after_ms, (error,), why=TOO_MANY_FAN_OUTS
         )
 
     def give_back(self, event: Event) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from http import HTTPStatus
 from itertools import zip_longest
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import msgspec
 import structlog
@@ -22,7 +22,7 @@ from connectors.gateway.audiences import DefinedSegments
 from connectors.gateway.auth import Principal
 from connectors.gateway.decoding import decode_json
 from connectors.gateway.door import Door
-from connectors.gateway.fan_outs import FanOutLimit
+from connectors.gateway.fan_outs import TOO_MANY_FAN_OUTS, FanOutLimit
 from connectors.gateway.guard import GuardedLimit
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response, problem_response
 from connectors.gateway.pressure import Pressure
@@ -32,7 +32,7 @@ from connectors.gateway.records import cancel_record, trace_header
 from connectors.gateway.sender_figures import FullestSeconds, PostAnswer
 from connectors.gateway.writer import unavailable
 from connectors.log.interface import Headers, Record
-from connectors.metrics import ADMISSIONS_LIMITED
+from connectors.metrics import ADMISSIONS_LIMITED, ADMISSIONS_SHED, FAN_OUTS_LIMITED
 from state.model.admission import AdmissionRules, Admitted, FieldError, RefusedRequest, Sender
 from state.model.errors import LogError, StoreUnavailableError
 from state.model.schedule import RELEASED, Released
@@ -40,7 +40,16 @@ from state.model.schedule import RELEASED, Released
 _logger = structlog.get_logger(__name__)
 _encoder = msgspec.json.Encoder()
 NDJSON = "application/x-ndjson"
-_JudgedPost = Admitted | Admittance
+
+
+class _Deferred(NamedTuple):
+    """An event that is not let in now, unless it was accepted before."""
+
+    admitted: Admitted
+    refusal: ProblemError
+
+
+_JudgedPost = Admitted | Admittance | _Deferred
 RepeatFinder = Callable[[Admitted], Awaitable[Admittance | None]]
 """The answer to an event whose rollout began before; None: it has none."""
 _NO_SENDER = Sender("", frozenset(), ())
@@ -128,14 +137,23 @@ class Posts:
                 if outcome is None or outcome.status != HTTPStatus.ACCEPTED:
                     self._fan_outs.give_back(one.event)
         rest = iter(accepted)
-        return [next(rest) if isinstance(one, Admitted) else one for one in judged]
+        return await self._decided([next(rest) if isinstance(one, Admitted) else one for one in judged])
+
+    async def _decided(self, outcomes: list[Admittance | _Deferred]) -> list[Admittance]:
+        """With the answer of a repeat for what was accepted before, and 429 for all else that is not let in now."""
+        deferred = [one for one in outcomes if isinstance(one, _Deferred)]
+        repeats = iter(await self._admission.repeats([one.admitted for one in deferred]) if deferred else ())
+        return [(next(repeats) or _refused(one)) if isinstance(one, _Deferred) else one for one in outcomes]
 
     async def _begun(self, judged: list[_JudgedPost]) -> list[_JudgedPost]:
         """With the answers to repeats of what goes in stages and is older than the store remembers."""
         return [(await self._repeat(one) or one) if _is_named_rollout(one) else one for one in judged]
 
     def _within_limit(self, judged: _JudgedPost) -> _JudgedPost:
-        return (self._fan_outs.refusal(judged.event) or judged) if isinstance(judged, Admitted) else judged
+        if not isinstance(judged, Admitted):
+            return judged
+        refusal = self._fan_outs.refusal(judged.event)
+        return judged if refusal is None else _Deferred(judged, refusal)
 
     async def _placed(self, judged: list[_JudgedPost]) -> list[_JudgedPost]:
         """With 404 in place of what goes to a segment that nobody ever defined."""
@@ -145,10 +163,10 @@ class Posts:
         problems = await self._segments.problems(named.values())
         return [problems.get(named.get(place, ""), one) for place, one in enumerate(judged)]
 
-    def _judge_item(self, item: Any, caller: Principal, now_ms: int) -> Admitted | ProblemError:
+    def _judge_item(self, item: Any, caller: Principal, now_ms: int) -> _JudgedPost:
         return item if isinstance(item, ProblemError) else self._judge(item, caller, now_ms)
 
-    def _judge(self, body: Any, caller: Principal, now_ms: int) -> Admitted | ProblemError:
+    def _judge(self, body: Any, caller: Principal, now_ms: int) -> _JudgedPost:
         sender = caller.sender or _NO_SENDER
         judged = self._rules.judge(body, sender, now_ms=now_ms, new_event_id=self._new_event_id)
         if isinstance(judged, RefusedRequest):
@@ -157,7 +175,16 @@ class Posts:
         if self._only_p0 and judged.event.priority != "P0":
             wrong = FieldError("priority", "this address takes class P0 only", "use the ordinary address")
             return ProblemError(403, "this address takes class P0 only", errors=(wrong,))
-        return self._pressure.refusal(judged.event, now_ms) or judged
+        refusal = self._pressure.refusal(judged.event, now_ms)
+        return judged if refusal is None else _Deferred(judged, refusal)
+
+
+def _refused(deferred: _Deferred) -> ProblemError:
+    if deferred.refusal.why == TOO_MANY_FAN_OUTS:
+        FAN_OUTS_LIMITED.inc()
+    else:
+        ADMISSIONS_SHED.labels(deferred.admitted.event.priority).inc()
+    return deferred.refusal
 
 
 def _is_named_rollout(judged: _JudgedPost) -> TypeGuard[Admitted]:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from connectors.gateway.problems import ProblemError, retry_later
 from connectors.load import LoadLevels
-from connectors.metrics import ADMISSIONS_SHED
 from state.model.event import Event
 from state.model.load import P1_HALVED, P1_WAITS, P2_WAITS
 
@@ -40,7 +39,6 @@ class Pressure:
             or not self._waits(event.priority, level)
         ):
             return None
-        ADMISSIONS_SHED.labels(event.priority).inc()
         after = round(_RETRY_MS * level * self._uniform(1.0, 3.0))
         return retry_later(
             429, f"the system is loaded, and {event.priority} waits; nothing was accepted", after, why="system_loaded"

@@ -131,6 +131,22 @@ def test_pending_then_committed(open_store: Open) -> None:
     run(main())
 
 
+def test_to_look_says_the_same_and_sets_nothing(open_store: Open) -> None:
+    async def main() -> None:
+        async with opened(open_store) as store:
+            first = claim("e1", idempotency_key="k")
+            assert await store.look([first, first], NOW) == [(NEW, "e1", False, None, 0)] * 2
+            assert await store.known("e1", NOW) is None
+            await one(store, first)
+            await store.commit(["e1"])
+            same, other = claim("e2", idempotency_key="k"), claim("e2", idempotency_key="k", target="u")
+            looked = await store.look([same, other, claim("e3", target="v")], NOW)
+            assert looked == [await one(store, same), await one(store, other), (NEW, "e3", False, None, 0)]
+            assert await store.look([], NOW) == []
+
+    run(main())
+
+
 def test_another_body_under_a_key_conflicts(open_store: Open) -> None:
     async def main() -> None:
         async with opened(open_store) as store:

@@ -108,4 +108,8 @@ def test_posts_and_batches_share_the_hour_and_repeats_take_nothing_of_it(tmp_pat
         answers = gateway.call("POST", "/v1/notifications/batch", batch).json
         assert [answer["status"] for answer in answers] == [202, 202, 429]
         assert gateway.post(post | {"object": "p5"}).paths == {"actor"}
+        assert gateway.post(post | {"object": "p1"}).json["reason"] == "content", "also where the hour is full"
+        batch = [post | {"object": f"p{number}"} for number in (6, 3, 7)]
+        answers = gateway.call("POST", "/v1/notifications/batch", batch).json
+        assert [answer["status"] for answer in answers] == [429, 200, 429]
         assert gateway.post({"type": "like", "actor": "star", "target": "ann", "object": "o"}).status == 202

@@ -56,6 +56,19 @@ def test_p2_waits_first_then_half_of_p1_then_all_of_it_and_never_p0(tmp_path: Pa
         assert _statuses(gateway, like()) + _statuses(gateway, low) == [202] * 8
 
 
+def test_a_repeat_of_what_was_accepted_has_its_answer_however_loaded_the_system_is(tmp_path: Path) -> None:
+    with running(tmp_path) as gateway:
+        first, keyed = like(), like(idempotency_key="k")
+        accepted = [gateway.post(first).json["event_id"], gateway.post(keyed).json["event_id"]]
+        _loaded(gateway, 3)
+        repeats = [gateway.post(first), gateway.post(keyed), gateway.post(keyed | {"object": "other"})]
+        assert [repeat.status for repeat in repeats] == [200, 200, 409]
+        assert [repeat.json["event_id"] for repeat in repeats] == [*accepted, accepted[1]]
+        assert gateway.post(like()).status == 429
+        metrics = gateway.get("/metrics", key=None).body.decode()
+        assert 'carillon_gateway_shed_total{priority="P1"} 1.0' in metrics
+
+
 def test_those_who_wait_are_told_different_times(tmp_path: Path) -> None:
     with running(tmp_path) as gateway:
         _loaded(gateway, 1)
