@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -161,7 +162,7 @@ class SmppChannel:
         tls = None
         if self.options.security == "tls":
             tls = client_tls(self.options.ca_file, "providers.smpp.ca_file")
-        self._link = SmscLink(self.options, tls, self._message)
+        self._link = SmscLink(self.options, tls, self._message, uniform=random.uniform)
 
     async def check(self) -> CheckResult:
         """Connect, bind and say enquire_link."""

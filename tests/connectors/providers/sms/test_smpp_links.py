@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from helpers.deliveries import delivery
 from connectors.providers.channel import CheckResult, Failed, Result, Sent
 from connectors.providers.sms.smpp import SmppChannel
 from connectors.providers.sms.smpp_heard import Heard
+from connectors.providers.sms.smpp_links import SmscLink
 from connectors.providers.sms.smpp_options import SmppOptions
 from connectors.providers.sms.smpp_pdu import (
     ANSWER,
@@ -77,6 +79,10 @@ class Peer:
 
 def takes_all(_peer: Peer, _pdu: Pdu) -> int | None:
     return 0
+
+
+async def takes_messages(_body: bytes) -> int:
+    return OK
 
 
 async def notes(_provider: str, _text: SentText, _receipt: Receipt) -> None:
@@ -162,6 +168,34 @@ def test_who_could_not_bind_at_first_is_bound_as_soon_as_it_can_be_though_nothin
             return peer
 
     assert len(asyncio.run(run()).writers) == 2
+
+
+@pytest.mark.parametrize("held_s", [60.0, 0.0])
+def test_an_smsc_that_ends_each_session_is_asked_less_and_less_until_one_holds(held_s: float) -> None:
+    """It was asked twice a second, for ever."""
+    binds = list[float]()
+
+    def ends_four(peer: Peer, pdu: Pdu) -> int | None:
+        if pdu.command == BIND_TRANSCEIVER:
+            binds.append(asyncio.get_running_loop().time())
+            if len(binds) <= 4:
+                asyncio.get_running_loop().call_soon(peer.writers[-1].close)
+        return OK
+
+    async def run() -> None:
+        peer = Peer(ends_four)
+        async with await asyncio.start_server(peer.serve, "127.0.0.1", 0) as server:
+            options = replace(OPTIONS, port=server.sockets[0].getsockname()[1])
+            link = SmscLink(options, None, takes_messages, uniform=lambda low, _high: low, wait_s=0.1, held_s=held_s)
+            await link.session()
+            await peer.until(BIND_TRANSCEIVER, 5)
+            await link.session()
+            assert link._wait_s == pytest.approx(1.6 if held_s else 0.1)
+            await link.close()
+
+    asyncio.run(run())
+    gaps = [later - earlier for earlier, later in itertools.pairwise(binds)]
+    assert all(gap >= wait for gap, wait in zip(gaps, (0.1, 0.12, 0.24, 0.48) if held_s else (0.1,) * 4, strict=True))
 
 
 def test_an_smsc_that_falls_silent_is_found_out_and_bound_to_again() -> None:
