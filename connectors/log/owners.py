@@ -113,10 +113,13 @@ def lives(pid: int) -> bool:
     return True
 
 
+RUNNING_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""No one sets it. It goes on while the process is stopped or the machine asleep, as the other does where there is none."""
+
+
 def running_seconds() -> float:
-    """Seconds on a clock that no one sets and that goes on while the process is stopped or the machine asleep."""
-    boot_time: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.clock_gettime(boot_time)  # the other one goes on in sleep where there is no such clock
+    """Seconds on that clock."""
+    return time.clock_gettime(RUNNING_CLOCK)
 
 
 class Fence:

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import Claim, ClaimableLog
-from connectors.log.owners import running_seconds
+from connectors.log.owners import RUNNING_CLOCK
 from connectors.log.topics import COMPACTED_TOPICS
 from flows.config.settings import Settings
 from flows.process.steady_clock import SteadyClock
 
-_CLOCK = SteadyClock(lambda: time.time_ns() // 1_000_000, lambda: int(running_seconds() * 1000))
+_CLOCK = SteadyClock(lambda: time.time_ns() // 1_000_000, lambda: time.clock_gettime_ns(RUNNING_CLOCK) // 1_000_000)
 
 
 def clock_ms() -> int:

@@ -5,6 +5,9 @@ comes behind them in the log, and most often concerns another key group, which n
 decided at once wait here, and with them what comes behind them for their own group: the order within a key group is
 that of the log, and a group's stored offset says how far it is. A group where an event for named people waits goes
 first. An end of the flow decides what is left.
+
+A tick waits in the same way once the time of a turn is over: after an outage one tick releases in each group what was
+held for hours, and what all groups release at once would be in memory before any of it is written.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from flows.steps.alternation import Alternation
 from flows.steps.decide.group import GroupDecider, stamp_of
 
 _TURN_S = 0.02
-_SLICE, _EVENT = b'{"k":"slice",', b'{"k":"event",'
+_SLICE, _TICK, _EVENT = b'{"k":"slice",', b'{"k":"tick",', b'{"k":"event",'
 WorkEntry = tuple[int, bytes]
 """Offset and value of a record of `work`."""
 
@@ -109,8 +112,9 @@ class SliceTurns:
         """What these lead to, as far as it is their turn. If some have to wait, `who` may become the leader."""
         mine, begin = self._mine, 0
         while begin < len(entries) and decider not in mine.waiting:
-            end = _next_slice(entries, begin)
-            if end == begin and self._monotonic() >= mine.ends_at:
+            over = self._monotonic() >= mine.ends_at
+            end = _next(entries, begin, (_SLICE, _TICK) if over else (_SLICE,))
+            if end == begin and over:
                 break
             end += end == begin
             yield from decider.decide(entries[begin:end])
@@ -160,5 +164,5 @@ class SliceTurns:
         return decider.decide([entry])
 
 
-def _next_slice(entries: Sequence[WorkEntry], begin: int) -> int:
-    return next((at for at in range(begin, len(entries)) if entries[at][1].startswith(_SLICE)), len(entries))
+def _next(entries: Sequence[WorkEntry], begin: int, kinds: tuple[bytes, ...]) -> int:
+    return next((at for at in range(begin, len(entries)) if entries[at][1].startswith(kinds)), len(entries))

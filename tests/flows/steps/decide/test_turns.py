@@ -27,14 +27,15 @@ class Clock:
 class Group:
     """Notes what it decides; a slice takes time."""
 
-    def __init__(self, group: int, clock: Clock, slice_s: float = 0.005) -> None:
-        self.group, self.partition, self._clock, self._slice_s = group, group % 2, clock, slice_s
+    def __init__(self, group: int, clock: Clock, slice_s: float = 0.005, tick_s: float = 0.0) -> None:
+        self.group, self.partition, self._clock = group, group % 2, clock
+        self._takes_s = {b'{"k":"slic': slice_s, b'{"k":"tick': tick_s}
         self.decided: list[int] = []
 
     def decide(self, entries: Iterable[WorkEntry]) -> list[NewRecord]:
         outputs = []
         for offset, value in entries:
-            self._clock.now += self._slice_s if b"slice" in value else 0
+            self._clock.now += self._takes_s.get(value[:10], 0)
             self.decided.append(offset)
             outputs.append(NewRecord("ledger", self.partition, b"%d" % self.group, b"%d" % offset, ()))
         return outputs
@@ -115,6 +116,17 @@ def test_a_tick_that_all_groups_wait_for_puts_none_of_them_before_an_event() -> 
     list(turns.decide("star", as_decider(star), [*map_slices(range(12)), tick_at(12)]))
     list(turns.decide("ann", as_decider(ann), [slice_at(20), tick_at(21), slice_at(22), event_at(23)]))
     assert offsets(turns.go_on())[:4] == [20, 21, 22, 23]
+
+
+def test_what_one_tick_releases_in_all_groups_is_not_in_memory_at_once() -> None:
+    clock = Clock()
+    turns, groups = SliceTurns(100, clock), [Group(number, clock, tick_s=0.015) for number in range(1, 9, 2)]
+    turns.has_room(1)
+    at_once = [offsets(turns.decide(each, as_decider(each), [event_at(1), tick_at(2), event_at(3)])) for each in groups]
+    assert at_once == [[1, 2, 3], [1, 2, 3], [1], [1]], "the time of a turn was over with the second one"
+    assert [offsets(turns.go_on()) for _ in range(2)] == [[2, 3, 2], []], "one look at the log, one turn"
+    turns.has_room(1)
+    assert offsets(turns.go_on()) == [3]
 
 
 def test_a_turn_is_followed_by_a_look_at_the_log_or_a_pause() -> None:
