@@ -114,7 +114,7 @@ def lives(pid: int) -> bool:
 
 
 RUNNING_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""No one sets it. It goes on while the process is stopped or the machine asleep, as the other does where there is none."""
+"""No one sets it. It goes on while the process is stopped or the machine asleep, like the other where it is missing."""
 
 
 def running_seconds() -> float:
