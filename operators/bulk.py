@@ -5,7 +5,8 @@ its time comes. Whose only way out is a mail that waits, or whose first channel 
 decided alone. A test holds both ways against each other.
 """
 
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -178,8 +179,9 @@ def _scope(state: GroupState, columns: PreferenceColumns, event: Event, now: int
 def _concluded(scope: _Deciding, decided: Slice, found: _Decided, *, joined_at: int) -> tuple[Slice, RowNumbers]:
     """Without those who are handed back. What follows from it for the caps and for what waits, is done."""
     state, alone = scope.state, found.codes < 0
-    left, own_wait = decided.rows[alone], found.own_wait
-    if len(left):
+    left, own_wait = decided.rows[:0], found.own_wait
+    if np.count_nonzero(alone):
+        left = decided.rows[alone]
         own_wait = own_wait[~alone]
         decided = decided._replace(
             **{name: getattr(decided, name)[~alone] for name in ("rows", "ending", "hour", "day", "until")}
@@ -187,18 +189,21 @@ def _concluded(scope: _Deciding, decided: Slice, found: _Decided, *, joined_at: 
     emitted = np.array([each.route is not None for each in decided.endings], np.bool_)
     if scope.event.priority != "P0" and emitted.any():
         scope.counted.add_rows(decided.rows[emitted[decided.ending]], scope.now)
-    if decided.until.any():
+    if np.count_nonzero(decided.until):
         _hold(state, decided, own_wait, joined_at)
     return decided, left
 
 
 def _hold(state: GroupState, decided: Slice, own_wait: Flags, joined_at: int) -> None:
     """One batch for each time and reason, in this order, whatever the order of the rows."""
-    held = np.flatnonzero(decided.until)
+    held = decided.until.nonzero()[0]
     kinds = decided.until[held] * 2 + own_wait[held]
     order = np.lexsort((decided.rows[held], kinds))
+    held, kinds = held[order], kinds[order]
     in_row = np.array([each.inbox for each in decided.endings])
-    for part in np.split(held[order], np.flatnonzero(np.diff(kinds[order])) + 1):
+    ends = (kinds[1:] != kinds[:-1]).nonzero()[0] + 1
+    for begin, end in pairwise([0, *ends.tolist(), len(held)]):
+        part = held[begin:end]
         wait = Wait(
             decided.event, decided.place, int(decided.until[part[0]]), bool(own_wait[part[0]]), joined_at,
             decided.waited_ms, decided.now, decided.follower_age_ms,
@@ -219,17 +224,18 @@ def _evaluate(scope: _Deciding, rows: RowNumbers, inbox: Flags, final: FinalOutc
         return found
     _filter(scope, rows, inbox, found.codes)
     np.less(found.codes, 0, out=found.passed)
-    open_ = np.flatnonzero(found.passed)
+    open_ = found.passed.nonzero()[0]
     _route(scope, rows[open_], inbox[open_], open_, found)
     return found
 
 
 def _end(scope: _Deciding, codes: Codes, inbox: Flags, mask: Flags, final: FinalOutcome, *, by_rule_d: bool) -> None:
     """Number the endings of some."""
+    if not np.count_nonzero(mask):
+        return
     gated = scope.gated(by_rule_d=by_rule_d)
-    for in_row in (False, True) if mask.any() else ():
-        part = mask & (inbox == in_row)
-        if part.any():
+    for in_row, part in ((False, mask & ~inbox), (True, mask & inbox)):
+        if np.count_nonzero(part):
             codes[part] = scope.endings.number(Ending(*final, in_row, gated, group="single" if gated else None))
 
 
@@ -241,7 +247,8 @@ def _filter(scope: _Deciding, rows: RowNumbers, inbox: Flags, codes: Codes) -> N
     found: list[tuple[str, Flags]] = []
     if event.actor is not None and not profile.notify_self:
         himself = state.users.ids.find(event.actor)
-        found.append(("self", rows == (-1 if himself is None else himself)))
+        if himself is not None:
+            found.append(("self", rows == himself))
     if not urgent:
         found.append(("master_off", ~scope.columns.master[numbers]))
     found.append(("type_off", ~scope.columns.of_type(profile).enabled[numbers]))
@@ -268,16 +275,17 @@ def _route(scope: _Deciding, rows: RowNumbers, inbox: Flags, places: npt.NDArray
     combined = lists * _CHANNEL_BITS + scope.state.users.usable[rows]
     cases = {key: _case(scope, key) for key in _present(columns, combined)}
     if scope.is_new:
-        inbox = _lookup({key: case.found.in_app for key, case in cases.items()}, combined).astype(np.bool_)
-    combined = combined * 2 + inbox
-    numbers = {
-        key: _ending_number(scope, cases[key // 2], in_row=key % 2 > 0) for key in _present(columns, combined, 2)
-    }
-    codes = _lookup(numbers, combined)
+        inbox = _lookup({key: case.found.in_app for key, case in cases.items()}, combined, np.bool_)
+        numbers = {key: _ending_number(scope, case, in_row=case.found.in_app) for key, case in cases.items()}
+        codes = _lookup(numbers, combined)
+    else:
+        both = combined * 2 + inbox
+        keys = _present(columns, both, 2)
+        codes = _lookup({key: _ending_number(scope, cases[key // 2], in_row=key % 2 > 0) for key in keys}, both)
     stopped, until, own_wait = _gate(scope, rows, inbox)
     stops = stopped != _PASSES
     if scope.is_new:
-        stops &= _lookup({key: bool(cases[key // 2].found.interruptive) for key in numbers}, combined).astype(np.bool_)
+        stops &= _lookup({key: bool(case.found.interruptive) for key, case in cases.items()}, combined, np.bool_)
     found.codes[places] = np.where(stops, stopped, codes)
     found.until[places] = np.where(stops, until, 0)
     found.own_wait[places] = own_wait
@@ -287,7 +295,7 @@ def _present(columns: PreferenceColumns, combined: Codes, parts: int = 1) -> lis
     """Keys of the cases there are, in the order of their content. The numbers of lists differ from one start to the
     next, but the order of endings, and of the batches made of them, must not.
     """
-    keys: list[int] = np.flatnonzero(np.bincount(combined, minlength=1)).tolist()
+    keys: list[int] = np.bincount(combined, minlength=1).nonzero()[0].tolist()
     step = _CHANNEL_BITS * parts
     return sorted(keys, key=lambda key: (columns.channel_lists[key // step], key % step))
 
@@ -296,8 +304,8 @@ _PASSES = -2
 _ALONE = -1
 
 
-def _lookup(values: dict[int, int], combined: Codes) -> Codes:
-    table = np.zeros(max(values, default=0) + 1, np.int32)
+def _lookup(values: dict[int, int], combined: Codes, kind: type[np.generic] = np.int32) -> npt.NDArray[Any]:
+    table = np.zeros(max(values, default=0) + 1, kind)
     for key, value in values.items():
         table[key] = value
     return table[combined]
@@ -354,13 +362,16 @@ def _gate(scope: _Deciding, rows: RowNumbers, inbox: Flags) -> tuple[Codes, Time
     never = hour_full & (later | (max_hour <= 0))
     for reason, mask in (("cap_hour", never), ("cap_day", day_full)):
         _end(scope, codes, inbox, mask, FinalOutcome("SUPPRESSED", reason), by_rule_d=True)
-    shed = state.users.dormant(rows, scope.now) if state.kills.under_load else np.zeros(len(rows), np.bool_)
-    _end(scope, codes, inbox, shed, SHED, by_rule_d=True)
+    full = hour_full & ~never & ~day_full & ~quiet
+    if state.kills.under_load:
+        shed = state.users.dormant(rows, scope.now)
+        _end(scope, codes, inbox, shed, SHED, by_rule_d=True)
+        full &= ~shed
     if later:
         _end(scope, codes, inbox, quiet, FinalOutcome("SUPPRESSED", "quiet_hours"), by_rule_d=True)
         return codes, until, quiet
-    full = np.flatnonzero(hour_full & ~never & ~day_full & ~quiet & ~shed)
-    until[full] = scope.counted.nth_latest_of(rows[full], max_hour[full]) + HOUR_MS
+    if np.count_nonzero(full):
+        until[full] = scope.counted.nth_latest_of(rows[full], max_hour[full]) + HOUR_MS
     ends = columns.quiet_end[numbers[quiet]]
     until[quiet] = [decision_time(end, scope.now, state.ahead) for end in ends.tolist()] if state.ahead else ends
     _end(scope, codes, inbox, until > 0, FinalOutcome("HELD", None), by_rule_d=True)

@@ -45,6 +45,8 @@ class PreferenceColumns:
         self._quiet_from: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self._quiet_until: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         """`quiet` holds from the one instant until before the other: clocks of groups differ."""
+        self._fresh = range(0)
+        """Instants at which all of them hold."""
         self._renewed = table.register()
         self._types: dict[TypeProfile, _TypeColumns] = {}
 
@@ -56,7 +58,9 @@ class PreferenceColumns:
             for number in self._renewed:
                 self._renew(number)
             self._renewed.clear()
-        self._refresh_quiet(now, size)
+            self._fresh = range(0)
+        if now not in self._fresh:
+            self._refresh_quiet(now, size)
 
     def _resize(self, size: int) -> None:
         for name in ("master", "max_per_hour", "max_per_day", "quiet", "quiet_end", "_quiet_from", "_quiet_until"):
@@ -81,6 +85,7 @@ class PreferenceColumns:
             self._quiet_from[number] = now
             if quiet is not None and self.quiet[number]:
                 self.quiet_end[number] = quiet_end(quiet, now)
+        self._fresh = range(int(self._quiet_from[:size].max()), int(self._quiet_until[:size].min()))
 
     def of_type(self, profile: TypeProfile) -> _TypeColumns:
         """The columns of a type, up to date."""

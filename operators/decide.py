@@ -213,10 +213,11 @@ def _decide_bulk(writer: OutcomeWriter, event: Event, rows: RowNumbers, final: F
 def _write_slice(writer: OutcomeWriter, decided: Slice) -> None:
     state = writer.state
     writer.out.slices.append(decided)
-    for number, ending in enumerate(decided.endings):
-        part = decided.rows[decided.ending == number]
-        state.totals.inbox_items += len(part) * (ending.inbox and decided.is_new)
-        if ending.route is not None:
+    counts = np.bincount(decided.ending, minlength=len(decided.endings)).tolist()
+    for number, (ending, count) in enumerate(zip(decided.endings, counts, strict=True)):
+        state.totals.inbox_items += count * (ending.inbox and decided.is_new)
+        if ending.route is not None and count:
+            part = decided.rows[decided.ending == number]
             state.totals.emitted += int(state.users.deliveries(part, ending.route.chosen).sum())
 
 

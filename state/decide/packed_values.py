@@ -46,11 +46,15 @@ class PackedValues:
         starts = np.zeros(len(rows), np.int64)
         stored = rows < len(self._starts)
         starts[stored] = np.frombuffer(self._starts, np.uint32)[rows[stored]]
-        places, numbers = np.unique(starts, return_inverse=True)
+        places, numbers = starts, np.arange(len(rows))
+        if np.count_nonzero(starts[1:] <= starts[:-1]):
+            places, numbers = np.unique(starts, return_inverse=True)
         heads = np.frombuffer(self._bytes, np.uint8)[places[:, None] + np.arange(_LENGTH)]
         sizes = heads.view("<u4")[:, 0]
         # Arrow copies every second value of one text, which is cut where values begin and end.
-        cuts = (np.stack([places, places + sizes], axis=1) + _LENGTH).astype(np.int32)
+        cuts = np.empty((len(places), 2), np.int32)
+        cuts[:, 0], cuts[:, 1] = places, places + sizes
+        cuts += _LENGTH
         buffers = [None, pa.py_buffer(cuts.data), pa.py_buffer(self._bytes)]
         return pa.BinaryArray.from_buffers(pa.binary(), cuts.size - 1, buffers).take(2 * numbers)
 

@@ -266,7 +266,7 @@ class UserTable:
         """Where users are reached on any channel: of each, MessagePack of a list of endpoints."""
         self._know_reached(rows)
         derived = self.reached[rows] == _DERIVED
-        if not derived.any():
+        if not np.count_nonzero(derived):
             return self.endpoints.column(rows)
         import pyarrow as pa  # heavy, and needed by large fan-outs alone
 

@@ -16,7 +16,7 @@ from operators.route import ChannelRoute
 from operators.templates import row_language
 from state.decide.group import GroupState
 from state.decide.users import UserTable
-from state.model.arrow import TEXT, Column, batch_bytes, coded, distinct_numbers, flags, integers
+from state.model.arrow import TEXT, Column, batch_bytes, coded, distinct_numbers, integers
 from state.model.delivery import EMISSION_SLICE
 from state.model.event import Event
 from state.model.inbox import INBOX_SLICE, InboxOperation
@@ -68,24 +68,21 @@ def _fitting(state: GroupState, decided: Slice) -> list[SliceRecord | None]:
 
 
 def _records(state: GroupState, decided: Slice) -> list[SliceRecord | None]:
-    users = state.users.ids.array().take(integers(decided.rows))
+    users = state.users.ids.column(decided.rows)
     records: list[SliceRecord | None] = [SliceRecord("ledger", SCHEMA.decode(), _ledger(state, decided, users))]
     in_row = np.array([ending.inbox for ending in decided.endings])[decided.ending]
-    if decided.is_new and in_row.any():
-        records.append(
-            SliceRecord("inbox", INBOX_SLICE, _inbox(state, decided, decided.rows[in_row], _only(users, in_row)))
-        )
+    if decided.is_new and np.count_nonzero(in_row):
+        rows = decided.rows[in_row]
+        records.append(SliceRecord("inbox", INBOX_SLICE, _inbox(state, decided, rows, state.users.ids.column(rows))))
     for number, ending in enumerate(decided.endings):
-        part = decided.ending == number
-        if ending.route is not None and part.any():
+        if ending.route is None:
+            continue
+        rows = decided.rows[decided.ending == number]
+        if len(rows):
             records.append(None)
-            own = _own_delivery(state, decided.event, decided.rows[part], _only(users, part))
-            records += _deliveries(state, decided, ending.route, decided.rows[part], own)
+            own = _own_delivery(state, decided.event, rows, state.users.ids.column(rows))
+            records += _deliveries(state, decided, ending.route, rows, own)
     return records
-
-
-def _only(users: Column, mask: npt.NDArray[np.bool_]) -> Column:
-    return users if mask.all() else users.filter(flags(mask))
 
 
 def _ledger(state: GroupState, decided: Slice, names: Column) -> bytes:
