@@ -10,20 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import msgspec
-import orjson
 
-from operators import identity, validate
+from operators import validate
 from operators.campaigns import outlook
+from operators.identity import claim
 from operators.payload_schema import schema_errors
+from operators.plain_event import PlainEvent, plain_event
 from operators.render import cut_values, missing_values, told_numbers
 from operators.type_changes import sender_errors, type_errors
 from operators.validate import document_errors
 from state.model.addresses import Served, address_complaint, canonical, unserved
-from state.model.admission import Admitted, FieldError, Outlook, RefusedRequest, RepeatCheck, Sender, child_path
+from state.model.admission import Admitted, FieldError, Outlook, RefusedRequest, Sender, child_path
 from state.model.documents import (
     FAN_OUT_NEEDS,
     Complaint,
@@ -38,9 +38,6 @@ from state.model.documents import (
 from state.model.event import SCHEMA_VERSION, Event, RawEvent, RolloutPlan, event_class, resolve
 from state.model.registry import DAY_MS, Registry, RegistryInForce, TypeProfile, names_type
 from state.model.subscriptions import address_text
-
-EVENT_ID_WINDOW_MS = DAY_MS
-"""A repeated event_id is recognised this long after acceptance (RULES 1)."""
 
 KEEP_MAX_MS = 366 * DAY_MS
 """The default of how far ahead `deliver_at` may lie: a day of next year still fits in, a slip of the unit does not."""
@@ -67,6 +64,18 @@ class Rules:
         self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]
     ) -> Admitted | RefusedRequest:
         """See `AdmissionRules.judge`."""
+        registry = self.types.current
+        plain = plain_event(body)
+        if plain is not None and _is_ordinary(plain, profile := registry.profile(plain.type), sender):
+            event = plain.resolved(profile, sender.sender_id, plain.event_id or new_event_id(), now_ms)
+            given = plain.event_id is not None
+            return Admitted(event, claim(event, given=given, repeat_window_ms=profile.repeat_window_ms))
+        return self.judge_closely(body, sender, now_ms=now_ms, new_event_id=new_event_id)
+
+    def judge_closely(
+        self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]
+    ) -> Admitted | RefusedRequest:
+        """As `judge`, with every look."""
         registry = self.types.current
         errors = field_errors(body, registry, self.served)
         errors += time_errors(body, registry, now_ms=now_ms, keep_max_ms=self.keep_max_ms)
@@ -251,6 +260,20 @@ def time_errors(body: Any, registry: Registry, *, now_ms: int, keep_max_ms: int)
 _MILLISECONDS = "send milliseconds since 1970 in UTC, or leave it out to send at once"
 
 
+def _is_ordinary(event: PlainEvent, profile: TypeProfile, sender: Sender) -> bool:
+    """Whether the type asks nothing of a plain event that it does not have, and this sender may send it."""
+    klass = event.priority or profile.klass
+    return (
+        profile.registered
+        and not profile.pinned
+        and "P0" != klass >= profile.klass
+        and "DIRECT" in profile.fan_out
+        and owns(sender, profile)
+        and not missing_values(profile.name, event.payload, klass)
+        and not schema_errors(profile.schema, event.payload)
+    )
+
+
 def _is_newer(body: Any) -> bool:
     version = body.get("schema_version") if isinstance(body, dict) else None
     return isinstance(version, int) and version > SCHEMA_VERSION
@@ -355,35 +378,3 @@ def class_errors(raw: RawEvent, profile: TypeProfile) -> list[FieldError]:
     if profile.pinned and raw.priority != "P0":
         return [FieldError("priority", "reclassifies a pinned type", "send P0 or leave it out")]
     return []
-
-
-def claim(event: Event, *, given: bool, repeat_window_ms: int) -> RepeatCheck:
-    """What recognises repeats of an event accepted now (its ingested_at), or of a kept one until after its release."""
-    kept = event.deliver_at if event.deliver_at is not None and event.deliver_at > event.ingested_at else 0
-    begin = kept or event.ingested_at
-    scope, content = _scope_and_content(event)
-    return RepeatCheck(
-        event_id=event.event_id,
-        given=given,
-        sender_id=event.sender_id,
-        scope=scope,
-        keyed=event.idempotency_key is not None,
-        content=content,
-        scope_until_ms=begin + repeat_window_ms,
-        event_until_ms=begin + EVENT_ID_WINDOW_MS,
-        kept_until_ms=kept,
-        fan_out_type=event.fan_out_type,
-    )
-
-
-def _scope_and_content(event: Event) -> tuple[bytes | None, bytes]:
-    if event.idempotency_key is not None:
-        return _named(["key", event.sender_id, event.idempotency_key]), identity.body_identity(event)
-    if identity.is_compared_by_content(event):
-        return _named(["kind", *identity.repeat_kind(event)]), identity.content_identity(event)
-    return None, b""
-
-
-def _named(parts: list[str | None]) -> bytes:
-    """16 bytes for a list of texts; JSON keeps `a:b` and `a`, `b` apart."""
-    return sha256(orjson.dumps(parts)).digest()[:16]

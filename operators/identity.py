@@ -15,11 +15,18 @@ from hashlib import sha256
 from operator import attrgetter
 from typing import Any
 
+import msgspec
 import orjson
 import rfc8785
-from msgspec import UNSET, to_builtins
+from msgspec import UNSET, defstruct, to_builtins
+from msgspec.structs import asdict
 
+from state.model.admission import RepeatCheck
 from state.model.event import Event
+from state.model.registry import DAY_MS
+
+EVENT_ID_WINDOW_MS = DAY_MS
+"""A repeated event_id is recognised this long after acceptance (RULES 1)."""
 
 RepeatKind = tuple[str, str, str | None, str | None, str | None, str | None, str]
 _SAFE_INTEGER_MAX = 2**53 - 1
@@ -55,7 +62,10 @@ def body_identity(event: Event) -> bytes:
 
     The event_id is compared apart, for a client may learn it from the first answer.
     """
-    content = dict(zip(_BODY_FIELDS, _body_of(event), strict=True))
+    body = _SentBody(*_body_of(event))
+    if event.rollout is UNSET and event.to is None and _is_plain(event.payload):
+        return sha256(_encode_plain(body)).digest()
+    content = asdict(body)
     if event.rollout is not UNSET:
         content["rollout"] = to_builtins(event.rollout)
     return sha256(canonical_json(content)).digest()
@@ -73,8 +83,11 @@ _NOT_SENT = (
     "part",
     "ahead_ms",
 )
-_BODY_FIELDS = tuple(name for name in Event.__struct_fields__ if name not in _NOT_SENT)
+_BODY_FIELDS = sorted(name for name in Event.__struct_fields__ if name not in _NOT_SENT)
 _body_of = attrgetter(*_BODY_FIELDS)
+_SentBody = defstruct("_SentBody", [(name, Any) for name in _BODY_FIELDS])
+_encode_plain = msgspec.json.Encoder(order="deterministic").encode
+"""The canonical form of a body that has neither floats nor keys beyond ASCII."""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -100,7 +113,7 @@ def _is_plain(value: Any) -> bool:
             if not key.isascii() or not (type(item) is str or _is_plain(item)):
                 return False
         return True
-    return isinstance(value, list | tuple) and all(map(_is_plain, value))
+    return isinstance(value, (list, tuple)) and all(map(_is_plain, value))
 
 
 def _canonical_any(value: Any) -> bytes:
@@ -118,3 +131,29 @@ def _canonical_any(value: Any) -> bytes:
 
 def _canonical_text(text: str) -> bytes:
     return orjson.dumps(text)
+
+
+def claim(event: Event, *, given: bool, repeat_window_ms: int) -> RepeatCheck:
+    """What recognises repeats of an event accepted now (its ingested_at), or of a kept one until after its release."""
+    kept = event.deliver_at if event.deliver_at is not None and event.deliver_at > event.ingested_at else 0
+    begin = kept or event.ingested_at
+    scope, content = _scope_and_content(event)
+    return RepeatCheck(
+        event.event_id, given, event.sender_id,
+        scope, event.idempotency_key is not None, content,
+        begin + repeat_window_ms, begin + EVENT_ID_WINDOW_MS, kept,
+        event.fan_out_type,
+    )  # fmt: skip
+
+
+def _scope_and_content(event: Event) -> tuple[bytes | None, bytes]:
+    if event.idempotency_key is not None:
+        return _named(["key", event.sender_id, event.idempotency_key]), body_identity(event)
+    if is_compared_by_content(event):
+        return _named(["kind", *repeat_kind(event)]), content_identity(event)
+    return None, b""
+
+
+def _named(parts: list[str | None]) -> bytes:
+    """16 bytes for a list of texts; JSON keeps `a:b` and `a`, `b` apart."""
+    return sha256(orjson.dumps(parts)).digest()[:16]

@@ -15,7 +15,8 @@ EXEMPT = frozenset(("otp",))
 """Types whose codes may look like anything."""
 _GAP = r"[\s\-\u00ad\u2010-\u2015\u2212\u200b-\u200d\u2060]{1,2}"
 _DIGITS = re.compile(rf"\+?\d(?:(?:{_GAP})?\d){{8,}}")
-_DIGITS_MIN = 9
+DIGITS_MIN = 9
+"""A text with fewer has no such number."""
 _GROUP = re.compile(r"\d+")
 _SECURITY = re.compile(r"(?!000|666|9)(\d{3}) (?!00)(\d\d) (?!0000)\d{4}")
 _CARD_MIN, _CARD_MAX, _PHONE_MAX = 13, 19, 15
@@ -24,14 +25,18 @@ _SHOWN = 4
 
 def may_have_private_number(values: Iterable[object]) -> bool:
     """A quick look at texts and numbers that counts digits, of which cleaning a text makes no more."""
-    return any(isinstance(value, str | int | float) and _has_many_digits(str(value)) for value in values)
+    return any(isinstance(value, (str, int, float)) and _has_many_digits(str(value)) for value in values)
 
 
 def _has_many_digits(text: str) -> bool:
     if not text.isascii():  # those of other scripts count, too
         return True
-    letters = text.encode()
-    return len(letters) - len(letters.translate(None, b"0123456789")) >= _DIGITS_MIN
+    return count_digits(text.encode()) >= DIGITS_MIN
+
+
+def count_digits(letters: bytes) -> int:
+    """How many of them are ASCII digits."""
+    return len(letters) - len(letters.translate(None, b"0123456789"))
 
 
 def has_private_number(text: str) -> bool:

@@ -296,7 +296,7 @@ def _posts(parts: Parts, rollouts: BegunRollouts) -> Posts:
         rollouts.repeat,
         kind=options.kind,
         clock=clock,
-        new_event_id=EventIds(clock, os.urandom),
+        new_event_id=EventIds(os.urandom),
     )
 
 

@@ -47,8 +47,8 @@ def decode_json(body: bytes) -> Any:
 def _members(value: Any) -> int:
     """How many members its objects have: as many as there are colons, unless some are in texts or members are lost."""
     if isinstance(value, dict):
-        return len(value) + sum(_members(item) for item in value.values() if isinstance(item, dict | list))
-    return sum(_members(item) for item in value if isinstance(item, dict | list)) if isinstance(value, list) else 0
+        return len(value) + sum(_members(item) for item in value.values() if isinstance(item, (dict, list)))
+    return sum(_members(item) for item in value if isinstance(item, (dict, list))) if isinstance(value, list) else 0
 
 
 class _Pairs(list[tuple[str, Any]]):

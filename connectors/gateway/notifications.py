@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from http import HTTPStatus
 from itertools import zip_longest
 from typing import Any, NamedTuple, TypeGuard
@@ -71,10 +72,10 @@ class Posts:
         *,
         kind: str,
         clock: Callable[[], int],
-        new_event_id: Callable[[], str],
+        new_event_id: Callable[[int], str],
     ) -> None:
-        """`clock` in milliseconds since 1970; `new_event_id` names events whose producer gave no id. Without `segments`
-        nothing is sent to segments: class P0 goes to one person each.
+        """`clock` in milliseconds since 1970; `new_event_id` names events of now whose producer gave no id. Without
+        `segments` nothing is sent to segments: class P0 goes to one person each.
         """
         self._rules, self._admission, self._limit, self._door = rules, admission, limit, door
         self._segments, self._pressure, self._fan_outs = segments, pressure, fan_outs
@@ -91,9 +92,9 @@ class Posts:
             grant = await self._take(caller, 1)
             if grant.granted == 0:
                 raise retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
-            judged = self._judge(await request.json(), caller, self._clock())
-            (outcome,) = await self._admit([judged], trace_header(request.header(b"traceparent")))
-            answer.count(outcome)
+            judged = self._judge([await request.json()], caller)
+            (outcome,) = await self._admit(judged, trace_header(request.header(b"traceparent")))
+            answer.count([outcome])
         if isinstance(outcome, ProblemError):
             return problem_response(outcome)
         return json_response(outcome.status, outcome)
@@ -109,12 +110,10 @@ class Posts:
             late = retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
             if items and grant.granted == 0:
                 raise late
-            now_ms = self._clock()
-            judged: list[_JudgedPost] = [self._judge_item(item, caller, now_ms) for item in items[: grant.granted]]
+            judged = self._judge(items[: grant.granted], caller)
             outcomes = await self._admit(judged, trace_header(request.header(b"traceparent")))
             outcomes += [late] * (len(items) - len(judged))
-            for outcome in outcomes:
-                answer.count(outcome)
+            answer.count(outcomes)
         return ApiResponse(200, _encoder.encode([_document(outcome) for outcome in outcomes]))
 
     async def _take(self, caller: Principal, count: int) -> Grant:
@@ -163,19 +162,24 @@ class Posts:
         problems = await self._segments.problems(named.values())
         return [problems.get(named.get(place, ""), one) for place, one in enumerate(judged)]
 
-    def _judge_item(self, item: Any, caller: Principal, now_ms: int) -> _JudgedPost:
-        return item if isinstance(item, ProblemError) else self._judge(item, caller, now_ms)
+    def _judge(self, items: Sequence[Any], caller: Principal) -> list[_JudgedPost]:
+        now_ms, sender = self._clock(), caller.sender or _NO_SENDER
+        level, new_id = self._pressure.level(now_ms), partial(self._new_event_id, now_ms)
+        return [self._judge_item(item, sender, now_ms, new_id, level) for item in items]
 
-    def _judge(self, body: Any, caller: Principal, now_ms: int) -> _JudgedPost:
-        sender = caller.sender or _NO_SENDER
-        judged = self._rules.judge(body, sender, now_ms=now_ms, new_event_id=self._new_event_id)
+    def _judge_item(
+        self, body: Any, sender: Sender, now_ms: int, new_event_id: Callable[[], str], level: int
+    ) -> _JudgedPost:
+        if isinstance(body, ProblemError):
+            return body
+        judged = self._rules.judge(body, sender, now_ms=now_ms, new_event_id=new_event_id)
         if isinstance(judged, RefusedRequest):
             detail = "the event is not valid" if judged.status == 400 else "this sender may not send this event"
             return ProblemError(judged.status, detail + "; nothing was accepted", errors=judged.errors)
         if self._only_p0 and judged.event.priority != "P0":
             wrong = FieldError("priority", "this address takes class P0 only", "use the ordinary address")
             return ProblemError(403, "this address takes class P0 only", errors=(wrong,))
-        refusal = self._pressure.refusal(judged.event, now_ms)
+        refusal = self._pressure.refusal(judged.event, now_ms, level)
         return judged if refusal is None else _Deferred(judged, refusal)
 
 

@@ -29,9 +29,12 @@ class Pressure:
         self._let_in = False
         """Whether the last P1 event of a time of half the rate was let in."""
 
-    def refusal(self, event: Event, now_ms: int) -> ProblemError | None:
+    def level(self, now_ms: int) -> int:
+        """How loaded the system is, for the events of one post."""
+        return max(self._levels.level(now_ms), P2_WAITS if self._half_full() else 0)
+
+    def refusal(self, event: Event, now_ms: int, level: int) -> ProblemError | None:
         """429 if the event has to wait."""
-        level = max(self._levels.level(now_ms), P2_WAITS if self._half_full() else 0)
         if (
             level < P2_WAITS
             or event.retracts

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterable
 from functools import cache
 from types import TracebackType
 from typing import Self
@@ -36,11 +37,12 @@ class PostAnswer:
     ) -> None:
         _seconds(self._sender).observe(time.perf_counter() - self._began)
         if isinstance(error, ProblemError):
-            self.count(error, self.events)
+            _events(self._sender, _word(error)).inc(self.events)
 
-    def count(self, outcome: Accepted | ProblemError, events: int = 1) -> None:
-        """So many were answered so."""
-        _events(self._sender, _word(outcome)).inc(events)
+    def count(self, outcomes: Iterable[Accepted | ProblemError]) -> None:
+        """Each was answered so."""
+        for word, events in Counter(map(_word, outcomes)).items():
+            _events(self._sender, word).inc(events)
 
 
 def _word(outcome: Accepted | ProblemError) -> str:

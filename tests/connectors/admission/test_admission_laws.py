@@ -19,7 +19,7 @@ from connectors.admission.limits import LocalSenderLimit, SenderLimit
 from connectors.admission.options import RedisOptions
 from connectors.admission.redis import RedisAdmissionStore, RedisSenderLimit
 from connectors.admission.rocksdb import RocksAdmissionStore
-from operators.admit import claim as make_claim
+from operators.identity import claim as make_claim
 from state.model.admission import RepeatCheck
 from state.model.errors import StateVersionError, StoreUnavailableError
 from state.model.event import Event

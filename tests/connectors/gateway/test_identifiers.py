@@ -7,12 +7,8 @@ from connectors.gateway.identifiers import EventIds
 
 
 def test_ids_are_uuids_of_version_7_that_sort_by_time() -> None:
-    now = [1_700_000_000_000]
-    new_id = EventIds(lambda: now[0], os.urandom)
-    found = []
-    for _ in range(1_000):
-        found.append(new_id())
-        now[0] += 1
+    new_id = EventIds(os.urandom)
+    found = [new_id(1_700_000_000_000 + later) for later in range(1_000)]
     assert found == sorted(set(found))
     parsed = uuid.UUID(found[0])
     assert (parsed.version, parsed.variant, str(parsed)) == (7, uuid.RFC_4122, found[0])
@@ -20,5 +16,5 @@ def test_ids_are_uuids_of_version_7_that_sort_by_time() -> None:
 
 
 def test_ids_of_one_instant_differ_by_their_random_part() -> None:
-    new_id = EventIds(lambda: 5, os.urandom)
-    assert len({new_id() for _ in range(10_000)}) == 10_000
+    new_id = EventIds(os.urandom)
+    assert len({new_id(5) for _ in range(10_000)}) == 10_000

@@ -82,7 +82,7 @@ def test_a_gateway_that_is_half_full_itself_leaves_the_rest_of_its_room_to_p1() 
 
     def refused(klass: str) -> int:
         event = Event(event_id="e", type="like", priority=klass, ttl_ms=1, target="bob", sender_id="s", ingested_at=1)
-        refusal = pressure.refusal(event, now_ms())
+        refusal = pressure.refusal(event, now_ms(), pressure.level(now_ms()))
         return 0 if refusal is None else refusal.status
 
     assert [refused(klass) for klass in ("P0", "P1", "P2")] == [0, 0, 0]
