@@ -161,7 +161,7 @@ def ledger_command(
     if check and (event, user, since, until) != (None,) * 4:
         raise typer.BadParameter("--check looks at everything; leave the other options out")
     in_order(since, until)
-    settings, output = settings_beside(data), Output(as_json)
+    settings, output = settings_beside(data, reader=True), Output(as_json)
     query = LedgerQuery(event, user, from_ms=since, to_ms=until)
     with existing_log(settings) as log:
         if not check:
@@ -181,7 +181,7 @@ def explain_command(
     from connectors.types import types_in_force
     from flows.commands.explain import explain
 
-    settings = settings_beside(data)
+    settings = settings_beside(data, reader=True)
     with existing_log(settings) as log:
         found = explain(
             settings.data_dir, log, types_in_force(log, settings.types), event=event, user=user, output=Output(as_json),
@@ -203,7 +203,7 @@ def progress_command(
     from flows.commands.progress import show_progress
     from flows.process.open import clock_ms
 
-    settings = settings_beside(data)
+    settings = settings_beside(data, reader=True)
     with existing_log(settings) as log:
         reader = ledger_reader(settings.data_dir, log)
         desk = CampaignDesk(log, clock=clock_ms)

@@ -49,7 +49,7 @@ def verify_command(
     if archive is not None:
         fine = _verify(archive, None, known, output)
     else:
-        settings = settings_beside(data)
+        settings = settings_beside(data, reader=True)
         with existing_log(settings) as log:
             fine = _verify(settings.data_dir / ARCHIVE, log, known, output)
     if not fine:

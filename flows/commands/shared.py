@@ -66,20 +66,22 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Data directory. Default: carillon-data.")]
 
 
-def settings_in_force(data: Path | None, profile: ProfileName | None = None) -> Settings:
-    """The settings, and logs that do not disturb the command's answer."""
+def settings_in_force(data: Path | None, profile: ProfileName | None = None, *, reader: bool = False) -> Settings:
+    """The settings, and logs that do not disturb the command's answer; `reader` as in `load_settings`."""
     from flows.config.settings import load_settings
     from flows.process.logs import configure_logs
 
     configure_logs("carillon", level=logging.WARNING)  # standard output is the command's answer
-    return load_settings(data_dir=data, profile=profile)
+    return load_settings(data_dir=data, profile=profile, reader=reader)
 
 
-def settings_beside(data: Path | None, *, stopped: bool = True) -> Settings:
-    """The settings for a command that looks at a system: its log is where `up` put it. `stopped`: also one that was."""
+def settings_beside(data: Path | None, *, stopped: bool = True, reader: bool = False) -> Settings:
+    """The settings for a command that looks at a system: its log is where `up` put it. `stopped`: also one that was;
+    `reader` as in `load_settings`.
+    """
     from flows.process.run_files import read_running
 
-    settings = settings_in_force(data)
+    settings = settings_in_force(data, reader=reader)
     running = read_running(settings.data_dir)
     if running is None or not (running.processes or stopped):
         return settings

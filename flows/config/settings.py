@@ -313,11 +313,13 @@ def load_settings(
     *,
     data_dir: Path | None = None,
     profile: Literal["embedded", "kafka"] | None = None,
+    reader: bool = False,
     environment: Mapping[str, str] | None = None,
     file: Path | None = None,
 ) -> Settings:
     """The configuration in force; what the command line gave (`data_dir`, `profile`) wins over everything.
 
+    `reader`: for who sends nothing; providers of other packages are left out, which may not be on this machine.
     `environment` is the process's own unless given.
 
     :raises ConfigurationError: naming every key that is wrong, and the remedy.
@@ -328,10 +330,9 @@ def load_settings(
     settings = load_all(Settings, table, where="", faults=faults)
     if settings is None:
         raise configuration_error(faults)
-    if data_dir is not None:
-        settings = replace(settings, data_dir=data_dir)
-    if profile is not None:
-        settings = replace(settings, profile=profile)
+    if reader:
+        settings = replace(settings, providers=replace(settings.providers, installed={}))
+    settings = replace(settings, data_dir=data_dir or settings.data_dir, profile=profile or settings.profile)
     named = {fault.partition(":")[0] for fault in faults}
     faults += [fault for fault in settings_faults(settings) if fault.partition(":")[0] not in named]
     if faults:

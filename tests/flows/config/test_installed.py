@@ -155,3 +155,15 @@ def test_what_is_wrong_is_named(tmp_path: Path, site: Path, lines: tuple[str, ..
     done = checked(tmp_path, site, *lines)
     assert done.returncode == 1
     assert named in done.stderr
+
+
+def test_who_only_reads_needs_no_provider(tmp_path: Path) -> None:
+    """The ledger of a system may be read on another machine, where its package is not."""
+    data = str(tmp_path / "data")
+    with configured(tmp_path, "[providers.installed.pigeon]", 'loft = "loft"') as file:
+        environment = {"CARILLON_CONFIG": str(file)}
+        assert carillon("topics", "create", "--data", data).returncode == 0
+        for command in (("ledger",), ("ledger", "--check"), ("audit", "verify")):
+            done = carillon(*command, "--data", data, environment=environment)
+            assert done.returncode == 0, done.stderr
+        assert "no installed package" in carillon("check", "--data", data, environment=environment).stderr
