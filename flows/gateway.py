@@ -1,5 +1,8 @@
 """One gateway process: `python -m flows.gateway ordinary` or `python -m flows.gateway p0`.
 
+With `--behind PROCESS ...` it takes nothing until these are ready. A system whose flows refuse to start, since their
+state and the log do not fit, has then accepted nothing.
+
 Both are the same program with stores, log handle and port of their own (DECISIONS, P0 shares nothing). The P0 gateway
 takes events of class P0 and nothing else, so that nothing else can delay them.
 """
@@ -34,7 +37,7 @@ from flows.process.inboxes import inbox_reader
 from flows.process.noted_configuration import note_configuration
 from flows.process.open import clock_ms, keep_looking_at_clock, log_opener
 from flows.process.opening import open_configured_log
-from flows.process.run_files import mark_ready
+from flows.process.run_files import mark_ready, ready_file
 from flows.process.wild_clock import refuse_wild_clock
 from operators.admit import Rules
 from operators.preview import WrittenTexts
@@ -46,8 +49,8 @@ from state.model.registry import RegistryInForce
 _logger = structlog.get_logger(__name__)
 
 
-def run(settings: Settings, kind: GatewayKind) -> None:
-    """Serve until SIGTERM; owns the directory of its stores.
+def run(settings: Settings, kind: GatewayKind, behind: Sequence[str] = ()) -> None:
+    """Serve until SIGTERM, once the processes `behind` it are ready; owns the directory of its stores.
 
     :raises StateLockedError: another gateway of this kind uses the data directory.
     """
@@ -82,7 +85,12 @@ def run(settings: Settings, kind: GatewayKind) -> None:
                 texts=WrittenTexts(rules.profile, settings.sms.rules()),
             )
             settle_collector()
-            serve(options, app, on_ready=lambda _port: mark_ready(settings.data_dir, options.process()))
+            serve(
+                options,
+                app,
+                on_ready=lambda _port: mark_ready(settings.data_dir, options.process()),
+                may_serve=lambda: all(ready_file(settings.data_dir, name).exists() for name in behind),
+            )
         finally:
             published.close()
             types.close()
@@ -128,10 +136,11 @@ def open_backstage(settings: Settings, log: Log, types: RegistryInForce) -> Back
 
 def main(arguments: Sequence[str]) -> None:
     """See the module's text."""
-    if list(arguments) not in (["ordinary"], ["p0"]):
-        sys.stderr.write("usage: python -m flows.gateway ordinary|p0\n")
+    kind, option, behind = arguments[:1], arguments[1:2], arguments[2:]
+    if list(kind) not in (["ordinary"], ["p0"]) or list(option) not in ([], ["--behind"]):
+        sys.stderr.write("usage: python -m flows.gateway ordinary|p0 [--behind PROCESS ...]\n")
         sys.exit(2)
-    run(load_settings(), "p0" if arguments[0] == "p0" else "ordinary")
+    run(load_settings(), "p0" if arguments[0] == "p0" else "ordinary", behind)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from connectors.gateway.app import App
 from connectors.gateway.options import GatewayOptions
 
 _HEAD_BYTES_MAX = 64 * 1024
+_LOOK_S = 0.02
 _logger = structlog.get_logger(__name__)
 
 
@@ -62,9 +63,11 @@ def bounded_protocol(options: GatewayOptions) -> type[asyncio.Protocol]:
 class _Server(uvicorn.Server):
     """Uvicorn's server, but one whose process ends with status 0 after SIGTERM, not by the signal."""
 
-    def __init__(self, config: uvicorn.Config, app: App, on_ready: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: App, on_ready: Callable[[int], None] | None, may_serve: Callable[[], bool]
+    ) -> None:
         super().__init__(config)
-        self._app, self._on_ready = app, on_ready
+        self._app, self._on_ready, self._may_serve = app, on_ready, may_serve
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._app.end_streams()
@@ -80,6 +83,8 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        while not (self._may_serve() or self.should_exit):  # noqa: ASYNC110 - another process makes it true
+            await asyncio.sleep(_LOOK_S)
         await super().startup(sockets)
         if self.started and self._on_ready is not None:
             self._on_ready(self.servers[0].sockets[0].getsockname()[1])
@@ -98,10 +103,17 @@ def _two_sockets(options: GatewayOptions, config: uvicorn.Config) -> list[socket
     return [config.bind_socket(), socket.create_server((host, options.monitor_port()), family=family)]
 
 
-def serve(options: GatewayOptions, app: App, *, on_ready: Callable[[int], None] | None = None) -> None:
+def serve(
+    options: GatewayOptions,
+    app: App,
+    *,
+    on_ready: Callable[[int], None] | None = None,
+    may_serve: Callable[[], bool] = lambda: True,
+) -> None:
     """Serve in the calling thread, which must be the main one, until SIGTERM or SIGINT.
 
-    `on_ready` gets the port once it listens. The application is started and closed here; the log is the caller's.
+    Until `may_serve` it does not listen. `on_ready` gets the port once it listens. The application is started and
+    closed here; the log is the caller's.
     """
     settings: dict[str, Any] = {
         "host": options.serving.host,
@@ -120,5 +132,5 @@ def serve(options: GatewayOptions, app: App, *, on_ready: Callable[[int], None] 
         "timeout_graceful_shutdown": int(options.serving.drain_deadline.total_seconds()),
     }
     config = uvicorn.Config(app, **settings)
-    _Server(config, app, on_ready).run(_two_sockets(options, config) if options.monitor_port() else None)
+    _Server(config, app, on_ready, may_serve).run(_two_sockets(options, config) if options.monitor_port() else None)
     _logger.info("gateway_stopped", lane=options.kind)

@@ -226,14 +226,16 @@ class Supervisor:
 
 
 def process_table(settings: Settings, cluster_ports: Sequence[int] = ()) -> list[ProcessSpec]:
-    """What is started, in this order; the gateways last, since they make the system reachable.
+    """What is started, in this order. The gateways make the system reachable: they are last, and behind the flows.
 
     `cluster_ports`: one for each process of decide, if there are several.
     """
+    flows = [spec for process in FLOW_PROCESSES for spec in _flow_specs(settings, process, cluster_ports)]
+    names = [spec.name for spec in flows]
     return [
-        *(spec for process in FLOW_PROCESSES for spec in _flow_specs(settings, process, cluster_ports)),
-        _spec(settings, "p0-gateway", "module", "flows.gateway", "p0", turn=1),
-        _spec(settings, "gateway", "module", "flows.gateway", "ordinary", turn=1, nice=_NICE),
+        *flows,
+        _spec(settings, "p0-gateway", "module", "flows.gateway", "p0", "--behind", *names, turn=1),
+        _spec(settings, "gateway", "module", "flows.gateway", "ordinary", "--behind", *names, turn=1, nice=_NICE),
     ]
 
 

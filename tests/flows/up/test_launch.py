@@ -21,6 +21,7 @@ from connectors.log.embedded.log import EmbeddedLog
 from flows.config.settings import Settings
 from flows.gateway import main
 from flows.process.opening import open_configured_log, system_topics
+from flows.process.run_files import mark_ready
 from flows.up.supervisor import FLOW_PROCESSES, SANDBOX
 from infra.services import free_port, wait_port
 from state.model.audit import AuditRecord
@@ -59,7 +60,7 @@ def test_a_process_loads_what_it_needs(process: str) -> None:
 def test_a_gateway_of_no_kind_does_not_start(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
-    assert capsys.readouterr().err == "usage: python -m flows.gateway ordinary|p0\n"
+    assert capsys.readouterr().err == "usage: python -m flows.gateway ordinary|p0 [--behind PROCESS ...]\n"
 
 
 def is_ready(port: int) -> bool:
@@ -90,6 +91,28 @@ def test_a_gateway_that_starts_loads_what_reads_the_ledger_if_somebody_may_come_
     finally:
         process.terminate()
         process.wait(40)
+
+
+def test_a_gateway_takes_nothing_until_the_processes_that_it_is_behind_are_ready(tmp_path: Path) -> None:
+    """It took events for seconds while flows refused to start."""
+    log = EmbeddedLog(tmp_path, clock=lambda: time.time_ns() // 1_000_000)
+    log.ensure_topics(system_topics(Settings()))
+    log.close()
+    port = free_port()
+    environment = {**os.environ, "CARILLON_DATA_DIR": str(tmp_path), "CARILLON_GATEWAY__P0_PORT": str(port)}
+    command = [sys.executable, "-m", "flows.gateway", "p0", "--behind", "decide", "deliver"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    try:
+        mark_ready(tmp_path, "decide")
+        wait_for((tmp_path / "state" / "gateway-p0" / "admission").exists, what="it has opened its stores")
+        time.sleep(1)
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port))
+        mark_ready(tmp_path, "deliver")
+        wait_port(port, process)
+    finally:
+        process.terminate()
+        assert process.wait(40) == 0
 
 
 def test_a_process_ends_with_its_owner_also_if_that_has_not_read_the_last_beat() -> None:
