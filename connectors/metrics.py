@@ -164,6 +164,9 @@ VERDICTS = Counter(
     "Providers' word that an address is gone, by result: believed, or withheld: too many in an hour to be true",
     ["provider", "result"],
 )
+CREDENTIAL_REFUSED = Gauge(
+    "carillon_credential_refused", "1 while the provider refuses our credential: nothing goes out by it", ["provider"]
+)
 CREDENTIAL_EXPIRES = Gauge(
     "carillon_credential_expires_in_days",
     "Days until a credential ends, looked at once an hour; below 0: it has ended",

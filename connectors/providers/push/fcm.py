@@ -227,7 +227,9 @@ class FcmChannel:
                 response = await self._transports[0].request(request, self.options.timeout)
         except TimeoutError:
             return CheckResult(False, "no answer within the deadline")
-        except (TransportError, AccessTokenError) as error:
+        except AccessTokenError as error:
+            return CheckResult(False, f"{error.cause}: {error.remedy}" if error.remedy else error.cause)
+        except TransportError as error:
             return CheckResult(False, error.cause)
         if response.status == 200:
             return CheckResult(True, "the service account is accepted; a message was tried that goes to nobody")

@@ -13,7 +13,9 @@ from urllib.parse import urlencode
 
 import jwt
 import msgspec
+import structlog
 
+from connectors.metrics import CREDENTIAL_REFUSED
 from connectors.providers.push.service_account import ASSERTION_LIFE_S, AUDIENCE, GRANT_TYPE, SCOPE, ServiceAccount
 from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
@@ -26,14 +28,25 @@ _LAST_S = 10
 _PAUSE_S = 0.5
 """After a failure the next renewal waits so long; who needs a token meanwhile hears of that failure again."""
 _WORDS_MAX = 64
+_ANEW = "make a new key, name it in providers.fcm.service_account, and restart"
+_REMEDIES = {
+    "invalid_grant": f"this machine's clock is wrong: set it right; or the key was taken back: {_ANEW}",
+    "invalid_client": f"Google does not know the service account: {_ANEW}",
+    "unauthorized_client": f"the account may not send: give it the role of Firebase Cloud Messaging, or {_ANEW}",
+    "account_disabled": f"the service account is switched off: switch it on, or {_ANEW}",
+}
+"""By the word with which Google refuses the account itself: nothing but an operator mends that."""
+_logger = structlog.get_logger(__name__)
 
 
 class AccessTokenError(CarillonError):
-    """There is no access token now; nothing was sent to anybody. The cause has no secret in it."""
+    """There is no access token now; nothing was sent to anybody. The cause has no secret in it; `remedy` is what to do
+    where the account is refused.
+    """
 
-    def __init__(self, cause: str, retry_after: timedelta | None = None) -> None:
+    def __init__(self, cause: str, retry_after: timedelta | None = None, remedy: str = "") -> None:
         super().__init__(cause)
-        self.cause, self.retry_after = cause, retry_after
+        self.cause, self.retry_after, self.remedy = cause, retry_after, remedy
 
 
 def build_grant(account: ServiceAccount, path: str, *, now_s: float) -> Request:
@@ -69,7 +82,7 @@ def parse_grant(response: Response) -> tuple[str, int]:
     except UNDECODABLE:
         word = ""
     known = word[:_WORDS_MAX] if word.replace("_", "").isalnum() else f"status {response.status}"
-    raise AccessTokenError(f"access token: {known}", parse_retry_after(response.headers))
+    raise AccessTokenError(f"access token: {known}", parse_retry_after(response.headers), _REMEDIES.get(word, ""))
 
 
 class AccessToken:
@@ -88,6 +101,7 @@ class AccessToken:
         self._timeout, self._clock_s = timeout, clock_s
         self._token, self._ends_s, self._pause_until_s = "", 0.0, 0.0
         self._failure: AccessTokenError | None = None
+        self._refused = ""
         self._renewal: asyncio.Task[str] | None = None
 
     def held(self) -> str | None:
@@ -122,6 +136,17 @@ class AccessToken:
         self._renewal = None
         if not renewal.cancelled() and isinstance(failure := renewal.exception(), AccessTokenError):
             self._failure, self._pause_until_s = failure, self._clock_s() + _PAUSE_S
+            self._say_refused(failure.cause, failure.remedy)
+        elif not renewal.cancelled():
+            self._say_refused("", "")
+
+    def _say_refused(self, cause: str, remedy: str) -> None:
+        """Once: while it lasts, renewals are refused twice a second."""
+        if remedy and remedy != self._refused:
+            _logger.error("credential_refused", provider="fcm", cause=cause, remedy=remedy)
+        if remedy or not cause:
+            self._refused = remedy
+            CREDENTIAL_REFUSED.labels("fcm").set(bool(remedy))
 
     async def _renew(self) -> str:
         began_s = self._clock_s()

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from connectors.providers.push.fcm_token import AccessToken, AccessTokenError, parse_grant
 from connectors.providers.push.service_account import load_service_account
@@ -145,6 +147,25 @@ def test_a_refusal_is_told_in_words_without_secrets(response: Response, cause: s
     with pytest.raises(AccessTokenError) as caught:
         parse_grant(response)
     assert str(caught.value) == cause
+
+
+def test_an_account_that_is_refused_is_told_once_with_what_to_do(run: Callable[[Holding], None]) -> None:
+    async def test(wire: Wire, token: AccessToken) -> None:
+        with capture_logs() as lines:
+            for word, told in (("invalid_grant", 1.0), ("invalid_grant", 1.0), ("invalid_client", 1.0), ("", 0.0)):
+                wire.fault = Response(400, {}, b'{"error": "%s"}' % word.encode()) if word else None
+                wire.now_s += 1
+                await asyncio.gather(token.renewed(), return_exceptions=True)
+                await asyncio.sleep(0)
+                assert REGISTRY.get_sample_value("carillon_credential_refused", {"provider": "fcm"}) == told
+        assert [(line["event"], line["cause"]) for line in lines] == [
+            ("credential_refused", "access token: invalid_grant"),
+            ("credential_refused", "access token: invalid_client"),
+        ]
+        assert "this machine's clock is wrong" in lines[0]["remedy"]
+        assert "providers.fcm.service_account" in lines[1]["remedy"]
+
+    run(test)
 
 
 def test_a_token_endpoint_that_is_busy_says_when_to_come_back() -> None:
