@@ -182,7 +182,7 @@ class ArchiveWriter:
         options = self._form.written_merged if compacted else self._form.written
         pq.write_table(
             self._form.unfolded(table), draft, compression="zstd", row_group_size=self._options.row_group_rows,
-            write_page_checksum=True, **options,
+            write_batch_size=self._options.row_group_rows, write_page_checksum=True, **options,
         )  # fmt: skip
         path = draft.with_stem("-".join([draft.stem, *digests_of(draft)]))
         rename_flushed(draft, path)
