@@ -63,7 +63,7 @@ class KeptEvents:
         return self._events.get(event_id)
 
     def due(self, now: int) -> list[Event]:
-        """What is to be released at `now`, in order; it stays kept. Where nothing is, this costs no look at all others."""
+        """What is to be released at `now`, in order; it stays kept. Where nothing is, not all others are looked at."""
         if self.first_due(now) is None:
             return []
         due = [
