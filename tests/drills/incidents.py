@@ -189,7 +189,7 @@ def retry_storm(stage: Stage) -> Claims:
 
 
 def graveyard(stage: Stage) -> Claims:
-    people = stage.many(1500)
+    people = max(5 * _BELIEVED, stage.many(1500))
     stage.settle((each for n in range(people) for each in (phone(n), mobile(n))), f"{people} people with phones")
     stage.settle(fans(people), "their star")
     with signing_in(stage, people):
@@ -197,6 +197,7 @@ def graveyard(stage: Stage) -> Claims:
             stage.post(star_post)
             stage.say(f"the star posts for {people}, of whom APNs no longer knows six tenths")
             stage.for_s(30)
+            wait_for(lambda: stage.refused()["apns"] > 2.5 * _BELIEVED, what="more than what is believed", every_s=0.1)
         stage.for_s(5)
 
     def claims(findings: Findings) -> Iterator[tuple[str, bool]]:

@@ -20,6 +20,8 @@ from crash.whole_system import System
 from helpers.steering import Steering
 from prometheus_client.parser import text_string_to_metric_families
 
+from connectors.metric_files import WRITE_EVERY
+
 OPEN = 3
 STATES = {0: "closed", 1: "reduced", 2: "half open", 3: "open"}
 _LOOK_S = 0.5
@@ -162,6 +164,7 @@ class Watcher:
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
+        time.sleep(WRITE_EVERY.total_seconds())  # what happened last is not shown before
         self._ending.set()
         self._thread.join(30)
 
