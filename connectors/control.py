@@ -34,8 +34,9 @@ from connectors.log.interface import Log, NewRecord, Record
 from connectors.log.owners import lives
 from connectors.providers.provider import PLACES
 from state.disk.files import replace_file
+from state.model.channels import CHANNELS
 from state.model.errors import MalformedRecordError
-from state.model.registry import CHANNEL_NAMES, TypeProfile
+from state.model.registry import TypeProfile
 from state.model.settings import DOOR, DRAIN, KEY, KILL, SUPPRESS_NOTHING, Kill, SwitchOn
 from state.model.topics import CONTROL, EVENTS
 
@@ -165,7 +166,7 @@ class KnownNames(NamedTuple):
 def _named_by(scope: str, senders: Sequence[str]) -> tuple[str, Sequence[str]]:
     if scope == DRAIN:
         return "class or provider", [*EVENTS, *PLACES]
-    return ("channel", CHANNEL_NAMES) if scope == "channel" else ("sender", senders)
+    return ("channel", CHANNELS) if scope == "channel" else ("sender", senders)
 
 
 def stopped_by(switches: frozenset[tuple[str, str]], scope: Scope) -> tuple[str, str] | None:

@@ -21,6 +21,7 @@ from operators.route import AllowedChannels, ChannelRoute, carrying, routed
 from state.decide.emitted import HOUR_MS, EmissionLog
 from state.decide.group import GroupState
 from state.decide.held import HeldBatch, HeldMembers, Wait
+from state.model.channels import INTERRUPTIVE
 from state.model.event import Event
 from state.model.registry import TypeProfile
 
@@ -28,7 +29,7 @@ RowNumbers = npt.NDArray[np.intp]
 Codes = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
 Times = npt.NDArray[np.int64]
-_CHANNEL_BITS = 32
+_CHANNEL_BITS = 1 << len(INTERRUPTIVE)
 
 
 class Ending(NamedTuple):

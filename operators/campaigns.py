@@ -8,9 +8,9 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from operators.route import carrying, ordered_channels, routed, type_enabled
-from state.model.addresses import CHANNEL_BIT
 from state.model.admission import Outlook
 from state.model.campaign import CampaignChunk, CampaignText, chunk_event_id
+from state.model.channels import CHANNEL_BIT
 from state.model.event import Event, RawEvent, resolve
 from state.model.preference import compile_preference
 from state.model.registry import Registry, TypeProfile
@@ -93,7 +93,7 @@ def outlook(event: Event, profile: TypeProfile, document: Any, addresses: Collec
         return Outlook((), "master_off")
     if not profile.mandatory and not type_enabled(preference, profile):
         return Outlook((), "type_off")
-    bits = carrying(sum(CHANNEL_BIT[channel] for channel in set(addresses)), event, profile)
+    bits = carrying(sum(CHANNEL_BIT.get(channel, 0) for channel in set(addresses)), event, profile)
     found, chosen = routed(ordered_channels(preference, profile), bits, profile.policy, frozenset())
     if not found.channels:
         return Outlook((), "no_channel")

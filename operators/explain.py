@@ -12,7 +12,7 @@ from operators.circumstances import Circumstances, LedgerRow, limit_text, stoppe
 from operators.quiet import is_quiet
 from operators.route import PASSED_OVER, ordered_channels
 from operators.words import (
-    CHANNELS,
+    channel_text,
     channels_text,
     clock_text,
     duration_text,
@@ -334,7 +334,7 @@ def _channels(used: Circumstances) -> str:
 
 
 def _conditional(channel: str, profile: TypeProfile, event: Event | None) -> str:
-    name = CHANNELS.get(channel, channel)
+    name = channel_text(channel)
     if channel == "sms" and event is not None and event.priority != "P0":
         return f"{name} (for class P0 only)"
     if channel == "push" and profile.critical_push:

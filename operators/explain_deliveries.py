@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from operators.circumstances import Circumstances, LedgerRow, limit_text, stopped_text, when_text
-from operators.words import CHANNELS, capital, number_text
+from operators.words import capital, channel_text, number_text
 
 
 def explain_delivery(record: LedgerRow, used: Circumstances, *, items: int = 1) -> str:
@@ -18,9 +18,9 @@ def explain_delivery(record: LedgerRow, used: Circumstances, *, items: int = 1) 
         tried=", every try failed" if record["attempts"] else "",
         limit=limit_text(used) if items == 1 else "the time to live of its items",
         provider=record["provider"] or "the provider",
-        other=CHANNELS.get(record["fell_back_to"] or "", record["fell_back_to"] or "another channel"),
+        other=channel_text(record["fell_back_to"] or "another channel"),
     )
-    where = f"{CHANNELS.get(record['channel'], record['channel'])} to {record['device'] or 'the address given'}"
+    where = f"{channel_text(record['channel'])} to {record['device'] or 'the address given'}"
     when = when_text(record["at"], used)
     more = f"{_charge(record)}{_variant(record)}{_attempts(record['attempts'], used)}"
     return f"{capital(where)}: {text}, at {when}.{more}"
@@ -31,7 +31,7 @@ def explain_outcome(record: LedgerRow, used: Circumstances) -> str:
     sentence = _OUTCOMES.get(record["outcome"], str(record["outcome"]))
     who = record["provider"] or "the user"
     why = f" ({record['reason']})" if record["reason"] else ""
-    where = CHANNELS.get(record["channel"], str(record["channel"]))
+    where = channel_text(str(record["channel"]))
     return f"{capital(where)}: {sentence.format(who=who)}{why}, at {when_text(record['at'], used)}."
 
 

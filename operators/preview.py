@@ -13,10 +13,11 @@ from operators.sandbox import names_used, times_used
 from operators.sms_limits import OTHER, Destination, SmsRules
 from operators.template_check import part_faults, takes_parts_of, template_faults
 from operators.templates import language_of
+from state.model.channels import CHANNELS
 from state.model.content import SmsContent
 from state.model.delivery import ToDeliver
 from state.model.gsm import sms_parts
-from state.model.registry import CHANNEL_NAMES, TypeProfile
+from state.model.registry import TypeProfile
 from state.model.template import PARTS, TextExample, TextPlace, TypeTexts
 
 _UNSUBSCRIBE = "https://example.com/unsubscribe"
@@ -58,7 +59,7 @@ class WrittenTexts:
         """By channel; of a text message also its parts and their price by destination."""
         payload = self.example(type_name, texts) if example.payload is None else example.payload
         shown: dict[str, Any] = {}
-        for channel in CHANNEL_NAMES:
+        for channel in CHANNELS:
             emission = ToDeliver(
                 emission_id="preview", user="you", type=type_name, count=example.actor_count,
                 actors=tuple(example.actors), actor_count=example.actor_count, first_event_id="preview",

@@ -16,6 +16,7 @@ import msgspec
 from markupsafe import Markup
 
 from operators.mail_html import list_html, mail_html, mail_text, paragraphs_html, plain_of, sanitised
+from operators.plain import plain_content
 from operators.private_numbers import EXEMPT, has_private_number, may_have_private_number, starred
 from operators.sandbox import MissingValueError, run_template
 from operators.templates import LANGUAGES, language_of, load_language
@@ -40,8 +41,6 @@ from state.model.variants import of_variant, variant_of
 
 TITLE_MAX, BODY_MAX, SMS_MAX, SUBJECT_MAX, DETAIL_MAX = 65, 240, 480, 150, 4_000
 """As `state.model.gsm.units` counts; what is longer is cut."""
-HEADLINE_MAX = {"push": BODY_MAX, "in_app": BODY_MAX, "sms": SMS_MAX}
-"""Of the channels that cut a headline."""
 DIGEST_ITEMS_MAX = 50
 _GENERIC = "other"
 _SHOWN_FORMS = {"title", "one", "also", "many"}
@@ -202,7 +201,7 @@ def render(
     if channel == "chat":
         lines = (rendered.headline, _detail(rendered))
         return ChatContent(shorten("\n".join(line for line in lines if not is_blank(line)), DETAIL_MAX))
-    raise TemplateError(f"no template serves the channel {channel}")
+    return plain_content(channel, shown, rendered.title, rendered.headline, _detail(rendered), emission.payload)
 
 
 def render_row(

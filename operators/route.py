@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from state.model.addresses import CHANNEL_BIT, canonical, is_served_by
+from state.model.addresses import canonical, is_served_by
+from state.model.channels import CHANNEL_BIT
 from state.model.event import Event
 from state.model.preference import Preference
 from state.model.registry import TypeProfile

@@ -7,9 +7,10 @@ import msgspec
 
 from operators.locales import PLURALS, plural_names
 from operators.private_numbers import has_private_number
-from operators.render import BODY_MAX, DETAIL_MAX, HEADLINE_MAX, SUBJECT_MAX, TITLE_MAX, needed_values, sample
+from operators.render import BODY_MAX, DETAIL_MAX, SMS_MAX, SUBJECT_MAX, TITLE_MAX, needed_values, sample
 from operators.sandbox import names_used, plurals_used
 from operators.text import clean, is_blank
+from state.model.channels import ADDED, added_channel
 from state.model.errors import TemplateError
 from state.model.gsm import units
 from state.model.template import (
@@ -28,6 +29,8 @@ from state.model.template import (
 from state.model.variants import VARIANTS, VARIANTS_MAX, of_variant, shares_of
 
 _HEADLINES = FORMS[1:4]
+_HEADLINE_MAX = {"": BODY_MAX, "push": BODY_MAX, "in_app": BODY_MAX, "sms": SMS_MAX}
+"""Of the channels that cut a headline, and of what is said on all."""
 _NAMES = {"actor", "others", "count", "p", "label", "name", "type", "who"}
 _HTML_NAMES = _NAMES | {"title", "text", "detail"}
 _LOCALE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
@@ -220,9 +223,13 @@ def _too_long_in(channel: str, type_name: str, texts: TypeTexts) -> Iterator[str
     except TemplateError as error:
         yield f"{place or 'texts'}: {error}; correct them"
         return
-    headline_max = HEADLINE_MAX.get(channel, DETAIL_MAX) if channel else BODY_MAX
+    headline_max = added_channel(channel).text_max if channel in ADDED else _HEADLINE_MAX.get(channel, DETAIL_MAX)
     titled, title_max = ("subject", SUBJECT_MAX) if channel == "email" else ("title", TITLE_MAX)
-    limits = {titled: (title, title_max), "one, also, many": (headline, headline_max), "detail": (detail, DETAIL_MAX)}
+    limits = {
+        titled: (title, title_max),
+        "one, also, many": (headline, headline_max),
+        "detail": (detail, DETAIL_MAX),
+    }
     for form, (text, limit) in limits.items():
         if units(text) > limit:
             shown = f"{units(text)} units with the shortest values, at most {limit} are shown; shorten it"

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from state.model.channels import channel_name
 from state.model.zones import offset_at
 
-CHANNELS = {
+_CHANNELS = {
     "push": "push",
     "sms": "SMS",
     "email": "email",
@@ -48,9 +49,14 @@ def number_text(count: int, name: str, plural: str | None = None) -> str:
     return f"{count} {name if count == 1 else plural or name + ('es' if name.endswith('s') else 's')}"
 
 
+def channel_text(channel: str) -> str:
+    """A channel within a sentence."""
+    return _CHANNELS.get(channel) or channel_name(channel, "en")
+
+
 def channels_text(channels: Sequence[str]) -> str:
     """Channels joined by commas and an `and`."""
-    return list_text([CHANNELS.get(channel, channel) for channel in channels]) or "no channel"
+    return list_text([channel_text(channel) for channel in channels]) or "no channel"
 
 
 def list_text(names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from state.model.admission import FieldError
-from state.model.documents import Unsubscribed
+from state.model.channels import CHANNELS
 
 OptOuts = Mapping[str, Sequence[str]]
 """Channel to categories."""
@@ -21,7 +21,7 @@ def named_channels(patch: dict[str, Any]) -> Collection[str]:
     if "unsubscribed" not in patch:
         return ()
     named = patch["unsubscribed"]
-    return named if isinstance(named, dict) else Unsubscribed.__struct_fields__
+    return named if isinstance(named, dict) else CHANNELS
 
 
 def without(document: dict[str, Any], off: OptOuts) -> dict[str, Any]:

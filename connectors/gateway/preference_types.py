@@ -8,7 +8,8 @@ from connectors.gateway.pages.choices import offered_channels, offered_types
 from connectors.gateway.pages.words import PageWords, words_wished
 from connectors.gateway.preferences import Preferences
 from state.model.admission import AdmissionRules
-from state.model.registry import CHANNEL_NAMES, TypeProfile
+from state.model.channels import CHANNELS
+from state.model.registry import TypeProfile
 
 
 class TypesCall:
@@ -29,7 +30,7 @@ class TypesCall:
         answer = PreferenceTypes(
             words.language,
             {name: words.category(name) for name in categories},
-            {name: words.channel(name) for name in CHANNEL_NAMES},
+            {name: words.channel(name) for name in CHANNELS},
             [_type(profile, words) for profile in profiles],
             dict(words.texts),
         )

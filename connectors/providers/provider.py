@@ -66,11 +66,12 @@ class Provider:
     """What a provider serves, how people call that, and how its options and a connector of it are made."""
 
     place: Place
-    """One of the channels of RULES, and a platform of it; `*`: every one that no other provider has."""
+    """A channel, perhaps of an installed package, and a platform of it; `*`: every one that no other provider has."""
     what: str
     """For people, such as `push to Android`."""
     options: type[ProviderTable]
     make: Callable[[Any, EgressOptions], Channel]
     """From its options; not connected yet. Requests to addresses that users gave go through `egress.Egress`."""
     kind: str = ""
-    """Of an installed one, the kind of its addresses (`state.model.addresses`); `text` is whatever it is."""
+    """Of an installed one, the kind of its addresses (`state.model.addresses`); `text` is whatever it is. One of an
+    added channel is behind its name and a dot (`state.model.channels`)."""

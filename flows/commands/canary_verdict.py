@@ -20,7 +20,7 @@ from flows.process.directories import ARCHIVE
 from operators.canary import Comparison, Handled, compared
 from state.model.errors import ConfigurationError
 from state.model.keys import KEY_GROUPS, partition_of_group
-from state.model.topics import DELIVER_PUSH, EVENTS_P0
+from state.model.topics import DELIVER, EVENTS_P0
 
 Verdict = Literal["promote", "roll back", "wait"]
 _MS = timedelta(milliseconds=1)
@@ -88,7 +88,7 @@ def _of_station(
 
 def _groups_of(log: Log, station: str, owners: Mapping[int, OwnerRecord], version: str) -> npt.NDArray[np.bool_]:
     """Key groups whose lanes are with a process of this version."""
-    lanes = log.partitions(EVENTS_P0) if station == "transactional" else log.partitions(DELIVER_PUSH) // 2
+    lanes = log.partitions(EVENTS_P0) if station == "transactional" else log.partitions(DELIVER["push"]) // 2
     lane_of = [partition_of_group(group, lanes) for group in range(KEY_GROUPS)]
     places = [
         ClusterPlace(process, owner.processes, owner.workers)

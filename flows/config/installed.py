@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from connectors.providers.provider import GROUP, Provider, ProviderTable
 from flows.config.options import load_all
 from state.model.addresses import is_kind
+from state.model.channels import INTERRUPTIVE
 from state.model.errors import ConfigurationError
-from state.model.event import INTERRUPTIVE
 
 if TYPE_CHECKING:
     from flows.config.settings import Settings

@@ -16,6 +16,7 @@ from flows.config.served import kind_faults
 from operators.campaigns import SENDER, TEST_SENDER
 from operators.expiry import end_of
 from operators.payload_schema import check_schemas
+from state.model.channels import channel_faults
 from state.model.errors import ConfigurationError
 from state.model.registry import Registry, load_registry
 from state.model.secret import Secret
@@ -59,7 +60,7 @@ def settings_faults(settings: Settings) -> Iterator[str]:
     for name in PLACES:
         if (options := getattr(settings.providers, name)) is not None:
             yield from options.faults()
-    yield from [*installed_faults(settings)] or kind_faults(settings)
+    yield from [*channel_faults()] or [*installed_faults(settings)] or kind_faults(settings)
     yield from settings.egress.faults()
     yield from settings.mail.faults()
     yield from _sms_faults(settings.sms)

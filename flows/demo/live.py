@@ -19,7 +19,7 @@ from connectors.sandbox.watch import Taken, Watcher
 from flows.demo.people import people, star
 from state import slices
 from state.model.arrow import batch_rows
-from state.model.event import INTERRUPTIVE
+from state.model.channels import INTERRUPTIVE
 
 _CHANNELS = {
     "apns": "push", "fcm": "push", "webpush": "push", "twilio": "sms", "smpp": "sms", "smtp": "email", "ses": "email",

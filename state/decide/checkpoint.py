@@ -13,6 +13,7 @@ directory at a time (`state.disk.lock`).
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rocksdict import Rdict, WriteBatch
@@ -29,6 +30,8 @@ from state.decide.preferences import PreferenceTable
 from state.decide.user_rows import UserRows
 from state.disk.packing import VERSION, decode_stored_event, encode_stored_event, u32, u64, unversioned
 from state.disk.rocksdb import open_database, prefixed_rows, stored_row, synced
+from state.model.addresses import Served
+from state.model.channels import ADDED
 from state.model.event import Event
 from state.model.registry import Registry, load_registry
 
@@ -85,6 +88,8 @@ class GroupStore:
         state.slot_emissions = in_slots if in_slots.next_entry else None
         state.users.changed.clear()
         state.pending.changed.clear()
+        if meta is not None and _other_bits(codec.decode_meta(meta)):
+            state.users.judge_all()
         return state
 
     def reload(self, group: int, state: GroupState, registry: Registry) -> GroupState:
@@ -215,13 +220,13 @@ class GroupStore:
         audiences = self._audiences(group, state)
         for rows, audience in audiences:
             rows.collect(audience, self._put, self._delete)
-        totals, served = state.totals, state.users.served
+        totals = state.totals
         self._put(
             codec.checkpoint_key(b"M", group),
             codec.encode_meta([
                 state.place + 1, state.now, state.pending.next_timer, state.registry.version,
                 [totals.resolved, totals.emitted, totals.inbox_items], state.counted, state.kills.version,
-                sorted(state.kills.active, key=str), state.registry_tables, *([] if served is None else [served]),
+                sorted(state.kills.active, key=str), state.registry_tables, *_named_last(state.users.served),
             ], batches=bool(state.pending.batches), slots=state.slot_emissions is not None,
                 blocks=any(rows.has_blocks for rows, _ in audiences)),
         )  # fmt: skip
@@ -301,3 +306,13 @@ class GroupStore:
     def close(self) -> None:
         """Close without committing what is collected."""
         self._db.close()
+
+
+def _named_last(served: Served | None) -> list[Any]:
+    """What providers reach, and added channels; nothing where there is none."""
+    return [served, ADDED] if ADDED else [] if served is None else [served]
+
+
+def _other_bits(meta: list[Any]) -> bool:
+    """Whether a bit of which channels reach a user meant another channel when the group was stored."""
+    return (*(meta[10] if len(meta) > 10 else ()),) != ADDED

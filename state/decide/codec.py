@@ -7,7 +7,8 @@ are neighbours.
 
 - M: the group's meta. No rest. [next_offset, now, next_timer, registry_version, totals (resolved, emitted, inbox
   items), counted (terms of the last counts record), control_version, active switches [[scope, value]], registry tables
-  or null, and where the log says so: what providers reach].
+  or null, and where the log says so: what providers reach; where there are channels of other packages, their names
+  besides, in the order of their bits in U].
 - U: users. Rest: chunk u32, rows chunk*256 and following. [ids, distinct documents, document number per row, known
   flags (one byte each), preference versions i64, endpoint versions i64, per row null or MessagePack bytes of [[channel,
   id, platform, address (one in hex as its bytes), active, registered_at, place]], per row [locale, name] or null,

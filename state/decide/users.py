@@ -17,7 +17,8 @@ import orjson
 from state.decide.packed_texts import PackedTexts, TextStretch, grown
 from state.decide.packed_values import AnyRows, PackedValues
 from state.decide.preferences import EMPTY, PreferenceTable
-from state.model.addresses import CHANNEL_BIT, Served, canonical
+from state.model.addresses import Served, canonical
+from state.model.channels import CHANNEL_BIT
 from state.model.delivery import (
     DeviceAddress,
     Endpoint,
@@ -233,9 +234,12 @@ class UserTable:
 
     def serve(self, served: Served | None) -> None:
         """From here on providers reach this; what is on file stays, and counts as far as it is reached."""
-        if served == self.served:
-            return
-        self.served = served
+        if served != self.served:
+            self.served = served
+            self.judge_all()
+
+    def judge_all(self) -> None:
+        """Work out again which channels reach each user."""
         for row, packed in self.endpoints.items():
             before = self.usable[row], self.push_devices[row], self.reached[row]
             self._judge(row, packed)

@@ -12,6 +12,7 @@
 | `web_private` | the same, where `[egress]` makes exceptions | the same, of any server; the connector decides |
 | `web_sandbox` | the same, where the simulators are the receivers | the same, of this machine alone |
 | `text` | what a provider of another package takes | as it is |
+| others | what a channel of another package takes (`state/model/channels.py`) | as the package says |
 | `mail` | mailboxes | local part as it is, domain in lower case and, of other scripts, in IDNA's ASCII form |
 
 The gateway accepts by them what the channels can send, and decide and P0 use them on records that came another way. So
@@ -23,13 +24,14 @@ was not given.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import NamedTuple
 
 import idna
 
+from state.model.channels import AddressKind, added_kinds, added_versions
 from state.model.documents import Complaint
 from state.model.subscriptions import SubscriptionFault, hosts_of, read_subscription
 from state.model.web_address import any_url, parse_url, public_url
@@ -39,8 +41,6 @@ Served = Mapping[str, Mapping[str, str]]
 ANY = "*"
 Place = tuple[str, str]
 """Channel and platform of which a provider has charge; `*`: every platform of the channel that no other one has."""
-CHANNEL_BIT = {"push": 1, "sms": 2, "email": 4, "webhook": 8, "chat": 16}
-"""Channels that interrupt, each a bit of which of them reach a user."""
 ANDROID = "android"
 WEB = "web"
 APPLE_PLATFORMS = ("ios", "ipados", "macos", "tvos", "visionos", "watchos")
@@ -161,28 +161,35 @@ def parsed_phone(address: str) -> str | None:
 @cache
 def forms_version() -> str:
     """Version of the data by which addresses are judged: which numbers a country has, which characters a domain."""
-    return f"phonenumbers {version('phonenumbers')}, idna {version('idna')}"
+    return ", ".join((f"phonenumbers {version('phonenumbers')}", f"idna {version('idna')}", *added_versions()))
 
 
 _WEB = "web address of a public server by https, at port 443 or 8443, as https://hooks.example.org/carillon"
 _FIREBASE = "registration token (32 to 1024 letters, digits, _ - :) or installation ID (22 letters, digits, _ -)"
-_KINDS: dict[str, tuple[Callable[[str], str | None], str, str]] = {
-    "apns": (device_token, "device token: 64 to 200 hexadecimal digits", _HEX),
-    "apns_sandbox": (sandbox_token, "device token: 64 to 200 hexadecimal digits", f"{_HEX}|{_NAMED}"),
-    "fcm": (fcm_token, _FIREBASE, _FCM),
-    "fcm_sandbox": (sandbox_fcm_token, _FIREBASE, f"{_FCM}|{_NAMED}"),
-    "e164": (phone, "telephone number in international form, as +4915112345678", _PHONE),
-    "web": (public_url, _WEB, "https://.+"),
-    "web_private": (any_url, "web address, as https://hooks.example.org/carillon", "https?://.+"),
-    "web_sandbox": (sandbox_url, "web address of the simulated receiver, as https://127.0.0.1:PORT/NAME", "https://.+"),
-    "text": (str, "text", ""),
-    "mail": (mailbox, "plain mail address, as ann@example.org", ""),
+_KINDS: Mapping[str, AddressKind] = {
+    "apns": AddressKind(device_token, "device token: 64 to 200 hexadecimal digits", _HEX),
+    "apns_sandbox": AddressKind(sandbox_token, "device token: 64 to 200 hexadecimal digits", f"{_HEX}|{_NAMED}"),
+    "fcm": AddressKind(fcm_token, _FIREBASE, _FCM),
+    "fcm_sandbox": AddressKind(sandbox_fcm_token, _FIREBASE, f"{_FCM}|{_NAMED}"),
+    "e164": AddressKind(phone, "telephone number in international form, as +4915112345678", _PHONE),
+    "web": AddressKind(public_url, _WEB, "https://.+"),
+    "web_private": AddressKind(any_url, "web address, as https://hooks.example.org/carillon", "https?://.+"),
+    "web_sandbox": AddressKind(
+        sandbox_url, "web address of the simulated receiver, as https://127.0.0.1:PORT/NAME", "https://.+"
+    ),
+    "text": AddressKind(str, "text"),
+    "mail": AddressKind(mailbox, "plain mail address, as ann@example.org"),
 }
 
 
 def is_kind(name: str) -> bool:
     """Whether there is such a kind of address."""
-    return name in _KINDS
+    return _kind(name) is not None
+
+
+def _kind(name: str) -> AddressKind | None:
+    """None: it is of browsers' subscriptions, or there is none."""
+    return _KINDS.get(name) or added_kinds().get(name)
 
 
 def kind_reached(served: Served, channel: str, platform: str | None) -> str | None:
@@ -214,7 +221,8 @@ def canonical(served: Served | None, channel: str, platform: str | None, address
     kind = kind_reached(served, channel, platform)
     if kind is None or not address:
         return None
-    return _KINDS[kind][0](address) if kind in _KINDS else subscription(address, hosts_of(kind))
+    found = _kind(kind)
+    return subscription(address, hosts_of(kind)) if found is None else found.canonical(address)
 
 
 def subscription(address: str, hosts: Sequence[str]) -> str | None:
@@ -227,13 +235,12 @@ def address_complaint(
     served: Served | None, channel: str, platform: str | None, address: str
 ) -> tuple[str, Complaint] | None:
     """What is wrong with an address of a channel and platform that a provider serves, and with which member of it."""
-    if served is None or (kind := kind_reached(served, channel, platform)) is None:
+    if served is None or (name := kind_reached(served, channel, platform)) is None:
         return None
-    if kind not in _KINDS:
-        found = read_subscription(address, hosts_of(kind))
+    if (kind := _kind(name)) is None:
+        found = read_subscription(address, hosts_of(name))
         return found if isinstance(found, SubscriptionFault) else None
-    form = _KINDS[kind][1]
-    return None if _KINDS[kind][0](address) is not None else ("", (f"is no {form}", f"send a {form}"))
+    return None if kind.canonical(address) is not None else ("", (f"is no {kind.form}", f"send a {kind.form}"))
 
 
 def unserved(served: Served | None, channel: str, platform: str | None) -> tuple[str, Complaint] | None:
@@ -251,5 +258,5 @@ _UNSERVED = "is served by no configured provider"
 
 def token_pattern(served: Served) -> str:
     """What tokens of any served platform look like, as a regular expression for schemas."""
-    kinds = set(served.get("push", {}).values())
-    return "|".join(sorted({_KINDS[kind][2] if kind in _KINDS else r"\{.*\}" for kind in kinds}))
+    kinds = map(_kind, served.get("push", {}).values())
+    return "|".join(sorted({r"\{.*\}" if kind is None else kind.pattern for kind in kinds}))

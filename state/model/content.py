@@ -70,6 +70,17 @@ class ChatContent:
 
 
 @dataclass(frozen=True, slots=True)
+class PlainContent:
+    """Words for a channel of another package, not escaped, each as long as the channel says at most."""
+
+    text: str
+    title: str = ""
+    detail: str = ""
+    url: str | None = None
+    """The payload's link."""
+
+
+@dataclass(frozen=True, slots=True)
 class InAppContent:
     """A row of an inbox: plain text."""
 
@@ -77,4 +88,13 @@ class InAppContent:
     body: str
 
 
-Content = PushContent | WithdrawalContent | SmsContent | EmailContent | WebhookContent | ChatContent | InAppContent
+Content = (
+    PushContent
+    | WithdrawalContent
+    | SmsContent
+    | EmailContent
+    | WebhookContent
+    | ChatContent
+    | PlainContent
+    | InAppContent
+)

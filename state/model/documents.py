@@ -6,13 +6,14 @@ in words what a pattern asks for. Null counts as absent. `operators.validate` fi
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from unicodedata import is_normalized
 
 import msgspec
 import orjson
 from msgspec import Meta, Struct
 
+from state.model.channels import CHANNELS, INTERRUPTIVE
 from state.model.zones import zone_names
 
 PAYLOAD_BYTES_MAX = 16 * 1024
@@ -104,10 +105,15 @@ LanguageTag = Annotated[
         extra={"form": "language tag such as en or pt-BR"},
     ),
 ]
-ChannelName = Literal["push", "sms", "email", "webhook", "chat", "in_app"]
-Interruptive = Literal["push", "sms", "email", "webhook", "chat"]
+if TYPE_CHECKING:
+    ChannelName = str
+    Interruptive = str
+else:
+    ChannelName = Literal[CHANNELS]
+    Interruptive = Literal[INTERRUPTIVE]
 Channels = Annotated[
-    list[ChannelName], Meta(max_length=6, extra_json_schema={"uniqueItems": True}, extra={"check": distinct})
+    list[ChannelName],
+    Meta(max_length=len(CHANNELS), extra_json_schema={"uniqueItems": True}, extra={"check": distinct}),
 ]
 Switch = Annotated[bool | None, Meta(description="absent: true")]
 
@@ -116,15 +122,20 @@ class Document(Struct, kw_only=True, forbid_unknown_fields=True):
     """Root of all documents that come from outside: closed, so that a misspelled member is an error."""
 
 
-class Addresses(Document):
-    """Where a P0 event goes, whatever is on file: exactly the channels that are named."""
+def _by_channel(name: str, member: Any, what: str) -> Any:
+    """A document with a member for each channel."""
+    fields = [(channel, member | None, None) for channel in CHANNELS]
+    return msgspec.defstruct(name, fields, bases=(Document,), module=__name__, namespace={"__doc__": what})
 
-    push: Address | None = None
-    sms: Address | None = None
-    email: Address | None = None
-    webhook: Address | None = None
-    chat: Address | None = None
-    in_app: Address | None = None
+
+if TYPE_CHECKING:
+    Addresses = Document
+    Unsubscribed = Document
+else:
+    Addresses = _by_channel(
+        "Addresses", Address, "Where a P0 event goes, whatever is on file: exactly the channels that are named."
+    )
+    Unsubscribed = _by_channel("Unsubscribed", Texts, "Categories of types that a channel must not be used for.")
 
 
 def rising(value: list[int]) -> Complaint | None:
@@ -274,17 +285,6 @@ class TypeSetting(Document):
 
     enabled: Annotated[bool | None, Meta(description="Absent: as the type's default.")] = None
     channels: Annotated[Channels | None, Meta(description="In the order of his choice. Absent: the type's.")] = None
-
-
-class Unsubscribed(Document):
-    """Categories of types that a channel must not be used for."""
-
-    push: Texts | None = None
-    sms: Texts | None = None
-    email: Texts | None = None
-    webhook: Texts | None = None
-    chat: Texts | None = None
-    in_app: Texts | None = None
 
 
 class Muted(Document):

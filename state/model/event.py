@@ -12,8 +12,6 @@ import msgspec
 from state.model.registry import Registry, TypeProfile
 from state.model.schema import Schema
 
-CHANNELS = ("push", "sms", "email", "webhook", "chat", "in_app")
-INTERRUPTIVE = ("push", "sms", "email", "webhook", "chat")
 SCHEMA_VERSION = 1
 
 

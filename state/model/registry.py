@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
+from state.model.channels import CHANNELS
 from state.model.errors import ConfigurationError
 
 MINUTE_MS = 60_000
@@ -18,7 +19,6 @@ HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 POLICIES = ("all", "first", "push_first")
 FAN_OUTS = ("DIRECT", "FOLLOWERS", "SEGMENT", "BROADCAST")
-CHANNEL_NAMES = ("push", "sms", "email", "webhook", "chat", "in_app")
 
 
 class TypeProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,7 +114,7 @@ def check_profile(profile: TypeProfile) -> None:
     if profile.policy not in POLICIES:
         raise ConfigurationError(f"{where}.policy: {profile.policy!r} is none of {', '.join(POLICIES)}")
     for key, given, allowed in (
-        ("channels", profile.channels, CHANNEL_NAMES), ("fan_out", profile.fan_out, FAN_OUTS),
+        ("channels", profile.channels, CHANNELS), ("fan_out", profile.fan_out, FAN_OUTS),
     ):  # fmt: skip
         unknown = [name for name in given if name not in allowed]
         if unknown or len(set(given)) != len(given):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from state.model.channels import ADDED
 from state.model.event import SafeInt
 from state.model.schema import Schema
 
@@ -26,6 +27,7 @@ CHANNEL_FORMS = {
     "in_app": ("title", "one", "many"),
     "chat": FORMS[1:],
     "webhook": FORMS[:4],
+    **dict.fromkeys(ADDED, FORMS),
 }
 """What a text may say for one channel alone, as `push.title`."""
 PARTS = "_parts"

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from state.model.channels import INTERRUPTIVE
+
 EVENTS_P0: Final = "events.p0"
 EVENTS_P1: Final = "events.p1"
 EVENTS_P2: Final = "events.p2"
@@ -25,15 +27,8 @@ ATTEMPTS: Final = "attempts"
 OUTCOMES: Final = "outcomes"
 DEAD_LETTERS: Final = "dead_letters"
 AUDIT: Final = "audit"
-DELIVER_PUSH: Final = "deliver.push"
-DELIVER_SMS: Final = "deliver.sms"
-DELIVER_EMAIL: Final = "deliver.email"
-DELIVER_WEBHOOK: Final = "deliver.webhook"
-DELIVER_CHAT: Final = "deliver.chat"
 
 EVENTS: Final = {"P0": EVENTS_P0, "P1": EVENTS_P1, "P2": EVENTS_P2}
 """Where accepted events go, by class."""
-DELIVER: Final = {
-    "push": DELIVER_PUSH, "sms": DELIVER_SMS, "email": DELIVER_EMAIL, "webhook": DELIVER_WEBHOOK, "chat": DELIVER_CHAT,
-}  # fmt: skip
+DELIVER: Final = {channel: f"deliver.{channel}" for channel in INTERRUPTIVE}
 """Where emissions go, by channel."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from helpers.records import now_ms
 from helpers.sandbox_process import Sandbox
+from helpers.voice_calls import PROVIDER
 
 from connectors.providers.channel import Channel
 from connectors.providers.email.ses import SesChannel
@@ -24,9 +25,17 @@ from connectors.providers.web.chat import ChatChannel
 from connectors.providers.web.webhook import WebhookChannel
 from connectors.sandbox.browsers import Browsers
 from connectors.sandbox.ports import read_ports
-from state.model.content import ChatContent, Content, EmailContent, PushContent, SmsContent, WebhookContent
+from state.model.content import (
+    ChatContent,
+    Content,
+    EmailContent,
+    PlainContent,
+    PushContent,
+    SmsContent,
+    WebhookContent,
+)
 
-NAMES = ["apns", "fcm", "webpush", "twilio", "smpp", "smtp", "ses", "webhook", "chat"]
+NAMES = ["apns", "fcm", "webpush", "twilio", "smpp", "smtp", "ses", "webhook", "chat", "voice"]
 PUSH = PushContent("Carillon", "Ann liked your photo", (("event_id", "e1"),))
 SMS = SmsContent("Your code is 123456")
 HOOK = WebhookContent("otp", 1_700_000_000_000, {"event_id": "e1", "text": "Your code is 123456"})
@@ -98,6 +107,10 @@ def _chat(sandbox: Sandbox, deadline: timedelta) -> Channel:
     return ChatChannel(dataclasses.replace(sandbox.options.chat, timeout=deadline), sandbox.options.egress)
 
 
+def _voice(sandbox: Sandbox, deadline: timedelta) -> Channel:
+    return PROVIDER.make(dataclasses.replace(sandbox.options.twilio, timeout=deadline), sandbox.options.egress)
+
+
 def web(sandbox: Sandbox, name: str, path: str) -> str:
     """The address of a simulated receiver."""
     return f"https://127.0.0.1:{web_port(sandbox, name)}/hooks/{path}"
@@ -143,5 +156,9 @@ CASES = {
         "500-a@example.com", "429x1-a@example.com", "no mailbox",
     ),
     "webhook": Case("webhook", _webhook, "webhook", HOOK, "a", "hang-a", "rst-a", "500-a", "503x1-a", "gone-a"),
+    "voice": Case(  # its exchange is the simulator of Twilio, so no number may be one of Twilio's
+        "twilio", _voice, "voice", PlainContent("Your code is 123456"), "+14155550101", "+19990000002", "+19990010002",
+        "+19995000002", "+19995031002", "+15005550001",
+    ),
     "chat": Case("chat", _chat, "chat", CHAT, "T0/B0/x", "hang-a", "rst-a", "500-a", "503x1-a", "gone-a"),
 }  # fmt: skip

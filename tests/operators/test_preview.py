@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from operators.preview import NO_PRICES, WrittenTexts
-from state.model.registry import CHANNEL_NAMES, load_registry
+from state.model.channels import CHANNELS
+from state.model.registry import load_registry
 from state.model.template import TextExample
 
 SCHEMA = (
@@ -18,7 +19,7 @@ ORDER = {"title": "Order", "one": "{{ p.size }} {{ p.colour }} on {{ p.day }} fo
 
 def test_every_channel_shows_the_values_of_an_example() -> None:
     shown = TEXTS.preview("order", "en", ORDER, TextExample({"size": 3, "colour": "blue", "day": "May", "whom": "Bo"}))
-    assert set(shown) == set(CHANNEL_NAMES)
+    assert set(shown) == set(CHANNELS)
     assert shown["push"]["body"] == "3 blue on May for Bo"
     assert shown["sms"]["parts"] == 1
 

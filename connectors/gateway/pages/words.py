@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 
+from state.model.channels import channel_name
 from state.model.registry import TypeProfile
 from state.model.zones import offset_at
 
@@ -52,7 +53,7 @@ class PageWords:
 
     def channel(self, name: str) -> str:
         """A channel as people know it."""
-        return self._tables["channels"].get(name, name)
+        return self._tables["channels"].get(name) or channel_name(name, self.language)
 
     def category(self, name: str) -> str:
         """A category as people know it; one of the configuration goes by its name there."""

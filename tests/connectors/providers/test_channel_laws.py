@@ -81,7 +81,7 @@ def send_one(case: Case, sandbox: Sandbox, address: str, deadline_s: float = 10,
 
 
 def test_what_is_sent_arrives_once_under_its_id(case: Case, sandbox: Sandbox) -> None:
-    key = f"em_arrives/{case.name}/x/d"
+    key = f"em_arrives/{case.name}/{case.kind}/d"
 
     async def run() -> tuple[Result, str]:
         async with connected(case, sandbox) as channel:
@@ -103,7 +103,7 @@ def test_a_watcher_is_shown_what_was_taken_and_the_journal_keeps_its_hash(case: 
     finally:
         watcher.close()
     said = {"push": "Ann liked your photo", "sms": "Your code is 123456", "email": "Your code | Your code is 123456"}
-    said |= {"webhook": "Your code is 123456", "chat": CHAT.text}
+    said |= {"webhook": "Your code is 123456", "voice": "Your code is 123456", "chat": CHAT.text}
     assert [(each.provider, each.to, each.text) for each in shown] == [(case.name, case.good, said[case.kind])]
     assert said[case.kind] not in (sandbox.directory / "sandbox" / f"{case.name}.ndjson").read_text()
     send_one(case, sandbox, case.good)  # and nobody watches

@@ -16,8 +16,9 @@ from connectors.gateway.pages.html import page_response
 from connectors.gateway.pages.words import words_of
 from connectors.gateway.preferences import merge_patch
 from operators.admit import Rules
+from state.model.channels import CHANNELS
 from state.model.documents import PreferenceDocument
-from state.model.registry import CHANNEL_NAMES, load_registry
+from state.model.registry import load_registry
 
 RULES = Rules(
     load_registry(
@@ -38,14 +39,14 @@ def any_document(rng: random.Random) -> dict[str, Any]:
         return rng.sample(of, rng.randrange(len(of)))
 
     def setting() -> dict[str, Any]:
-        parts: list[dict[str, Any]] = [{}, {"enabled": rng.random() < 0.5}, {"channels": some(CHANNEL_NAMES)}]
+        parts: list[dict[str, Any]] = [{}, {"enabled": rng.random() < 0.5}, {"channels": some(CHANNELS)}]
         return rng.choice(parts) | rng.choice(parts)
 
     quiet = {"enabled": rng.random() < 0.5, "start": "00:00", "end": "23:59", "timezone": "Europe/Paris"}
     document: dict[str, Any] = {
         "master": rng.random() < 0.5,
         "types": {name: setting() for name in some(TYPES)},
-        "unsubscribed": {channel: some(CATEGORIES) for channel in some(CHANNEL_NAMES)},
+        "unsubscribed": {channel: some(CATEGORIES) for channel in some(CHANNELS)},
         "quiet_hours": {name: quiet[name] for name in some(list(quiet))},
         "frequency_cap": {name: rng.randrange(3) for name in some(["max_per_hour", "max_per_day", "max_per_hour"])},
         "muted": {kind: some(["bob", "eve", "<&>", "ü"]) for kind in some(["actors", "objects", "actors"])},
