@@ -223,10 +223,11 @@ def _evaluate(scope: _Deciding, rows: RowNumbers, inbox: Flags, final: FinalOutc
     if final is not None:
         _end(scope, found.codes, inbox, np.ones(count, np.bool_), final, by_rule_d=False)
         return found
-    _filter(scope, rows, inbox, found.codes)
+    documents = scope.state.users.preference[rows]
+    _filter(scope, rows, documents, inbox, found.codes)
     np.less(found.codes, 0, out=found.passed)
     open_ = found.passed.nonzero()[0]
-    _route(scope, rows[open_], inbox[open_], open_, found)
+    _route(scope, rows[open_], documents[open_], inbox[open_], open_, found)
     return found
 
 
@@ -240,19 +241,18 @@ def _end(scope: _Deciding, codes: Codes, inbox: Flags, mask: Flags, final: Final
             codes[part] = scope.endings.number(Ending(*final, in_row, gated, group="single" if gated else None))
 
 
-def _filter(scope: _Deciding, rows: RowNumbers, inbox: Flags, codes: Codes) -> None:
+def _filter(scope: _Deciding, rows: RowNumbers, documents: Codes, inbox: Flags, codes: Codes) -> None:
     """A.3 to A.6 in their order: the first that ends a recipient gives the reason."""
     state, event, profile = scope.state, scope.event, scope.profile
     urgent = event.priority == "P0"
-    numbers = state.users.preference[rows]
     found: list[tuple[str, Flags]] = []
     if event.actor is not None and not profile.notify_self:
         himself = state.users.ids.find(event.actor)
         if himself is not None:
             found.append(("self", rows == himself))
     if not urgent:
-        found.append(("master_off", ~scope.columns.master[numbers]))
-    found.append(("type_off", ~scope.columns.of_type(profile).enabled[numbers]))
+        found.append(("master_off", ~scope.columns.master[documents]))
+    found.append(("type_off", ~scope.columns.of_type(profile).enabled[documents]))
     muted = set() if urgent or profile.mandatory else _muted_rows(state, event)
     if muted:
         found.append(("muted", np.isin(rows, np.fromiter(muted, np.int32))))
@@ -267,12 +267,14 @@ def _muted_rows(state: GroupState, event: Event) -> set[int]:
     return actors | objects
 
 
-def _route(scope: _Deciding, rows: RowNumbers, inbox: Flags, places: npt.NDArray[np.intp], found: _Decided) -> None:
+def _route(
+    scope: _Deciding, rows: RowNumbers, documents: Codes, inbox: Flags, places: npt.NDArray[np.intp], found: _Decided
+) -> None:
     """B, D and E for rows that A lets pass, which are at these places of what is found. When a hold ends, nobody
     enters his inbox any more, and D comes before it is known whether a channel is left.
     """
     columns = scope.columns
-    lists = columns.of_type(scope.profile).channels[scope.state.users.preference[rows]]
+    lists = columns.of_type(scope.profile).channels[documents]
     combined = lists * _CHANNEL_BITS + scope.state.users.usable[rows]
     cases = {key: _case(scope, key) for key in _present(columns, combined)}
     if scope.is_new:
@@ -283,7 +285,7 @@ def _route(scope: _Deciding, rows: RowNumbers, inbox: Flags, places: npt.NDArray
         both = combined * 2 + inbox
         keys = _present(columns, both, 2)
         codes = _lookup({key: _ending_number(scope, cases[key // 2], in_row=key % 2 > 0) for key in keys}, both)
-    stopped, until, own_wait = _gate(scope, rows, inbox)
+    stopped, until, own_wait = _gate(scope, rows, documents, inbox)
     stops = stopped != _PASSES
     if scope.is_new:
         stops &= _lookup({key: bool(case.found.interruptive) for key, case in cases.items()}, combined, np.bool_)
@@ -345,17 +347,16 @@ def _may_pass_over(scope: _Deciding, route: ChannelRoute) -> bool:
     return bool(away) and first and any(place.startswith(route.chosen[0] + "/") for place in away)
 
 
-def _gate(scope: _Deciding, rows: RowNumbers, inbox: Flags) -> tuple[Codes, Times, Flags]:
+def _gate(scope: _Deciding, rows: RowNumbers, documents: Codes, inbox: Flags) -> tuple[Codes, Times, Flags]:
     """Rule D: `_PASSES` or the number of the ending; where that is HELD, until when and whether for quiet hours."""
     state, columns = scope.state, scope.columns
     scope.counted.advance(scope.now)
     codes, until = np.full(len(rows), _PASSES, np.int32), np.zeros(len(rows), np.int64)
-    numbers = state.users.preference[rows]
-    quiet = columns.quiet[numbers]
+    quiet = columns.quiet[documents]
     if scope.event.priority == "P0":
         return codes, until, quiet
     later = scope.event.priority == "P2"
-    max_hour, max_day = columns.max_per_hour[numbers], columns.max_per_day[numbers]
+    max_hour, max_day = columns.max_per_hour[documents], columns.max_per_day[documents]
     if scope.event.slot is True:
         max_day = np.minimum(max_day, SLOT_PER_DAY)
     hour_full = scope.counted.hour[rows] >= max_hour
@@ -373,7 +374,7 @@ def _gate(scope: _Deciding, rows: RowNumbers, inbox: Flags) -> tuple[Codes, Time
         return codes, until, quiet
     if np.count_nonzero(full):
         until[full] = scope.counted.nth_latest_of(rows[full], max_hour[full]) + HOUR_MS
-    ends = columns.quiet_end[numbers[quiet]]
+    ends = columns.quiet_end[documents[quiet]]
     until[quiet] = [decision_time(end, scope.now, state.ahead) for end in ends.tolist()] if state.ahead else ends
     _end(scope, codes, inbox, until > 0, FinalOutcome("HELD", None), by_rule_d=True)
     return codes, until, quiet

@@ -109,16 +109,16 @@ def encode_slice(facts: SliceFacts, recipients: Recipients) -> bytes:
         "user": recipients.users,
         "ending": narrow(ending),
         # Zeros where they are not shown: they may differ when the record is decided again.
-        "cap_hour": narrow(np.where(counted, recipients.cap_hour, 0)),
-        "cap_day": narrow(np.where(counted, recipients.cap_day, 0)),
+        "cap_hour": narrow(recipients.cap_hour * counted),
+        "cap_day": narrow(recipients.cap_day * counted),
         "preference_age": _age(facts.place, recipients.preference_version),
         "endpoint_age": _age(facts.place, recipients.endpoint_version),
     }
-    if recipients.until.any():
+    if np.count_nonzero(recipients.until):
         columns["held_ms"] = narrow(recipients.until - facts.decided_at, recipients.until == 0)
     emitted = _has(facts, "emitted")
     if emitted.any():
-        columns["tag"] = tag_column(np.where(emitted[ending], recipients.tags, 0))
+        columns["tag"] = tag_column(recipients.tags * emitted[ending])
         columns["deliveries"] = narrow(recipients.deliveries)
     return batch_bytes(columns, facts)
 

@@ -17,6 +17,8 @@ from state.decide.local_numbers import place_all
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from state.model.arrow import Column
+
 _HOME = 32
 """Where a text's place in the table begins in its hash: in the lower bits the users of one key group are alike."""
 _MANY = 1_000
@@ -264,13 +266,13 @@ class PackedTexts:
 
         return pa.StringArray.from_buffers(self._count, pa.py_buffer(self._end), pa.py_buffer(self._byte))
 
-    def column(self, numbers: npt.NDArray[np.integer[Any]]) -> "pa.Array[Any]":
-        """Some texts, as Arrow text."""
-        import pyarrow as pa
+    def column(self, numbers: npt.NDArray[np.integer[Any]]) -> "Column":
+        """Some texts, as a column of a batch."""
+        from state.model.arrow_stream import PlainColumn
 
         if len(numbers) >= _MANY:
             return self.array().take(numbers)
         starts = self._ends[numbers]
         offsets = _offsets(self._ends[numbers + 1] - starts)
         content = _gathered(self._bytes, starts, offsets)
-        return pa.StringArray.from_buffers(len(numbers), pa.py_buffer(offsets.data), pa.py_buffer(content.data))
+        return PlainColumn("text", len(numbers), 0, (b"", offsets.tobytes(), content.tobytes()))

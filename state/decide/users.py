@@ -33,7 +33,7 @@ from state.model.load import DORMANT_AFTER_MS
 from state.model.preference import Preference, muted_names
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from state.model.arrow import Column
 
 NO_VERSION = -1
 _unpack_many = msgspec.msgpack.Decoder(list[list[PackedEndpoint]]).decode
@@ -266,7 +266,7 @@ class UserTable:
         packed = (self._derived if self.reached[row] == _DERIVED else self.endpoints).get(row)
         return () if packed is None else addresses_of(packed_endpoints(packed), channel)
 
-    def reached_of(self, rows: AnyRows) -> "pa.Array[Any]":
+    def reached_of(self, rows: AnyRows) -> "Column":
         """Where users are reached on any channel: of each, MessagePack of a list of endpoints."""
         self._know_reached(rows)
         derived = self.reached[rows] == _DERIVED
@@ -274,7 +274,10 @@ class UserTable:
             return self.endpoints.column(rows)
         import pyarrow as pa  # heavy, and needed by large fan-outs alone
 
-        both = pa.concat_arrays([self.endpoints.column(rows[~derived]), self._derived.column(rows[derived])])
+        from state.model.arrow_stream import arrow_column
+
+        parts = self.endpoints.column(rows[~derived]), self._derived.column(rows[derived])
+        both = pa.concat_arrays(list(map(arrow_column, parts)))
         return both.take(np.argsort(np.argsort(derived, kind="stable")))
 
     def as_stored(self, part: slice) -> npt.NDArray[np.bool_]:
@@ -293,7 +296,9 @@ class UserTable:
             self._note_reached(row, self.endpoints.get(row) or _NONE)
 
     def _endpoints_of_all(self, rows: AnyRows) -> list[list[PackedEndpoint]]:
-        values = self.endpoints.column(rows).buffers()[2]
+        from state.model.arrow_stream import arrow_column
+
+        values = arrow_column(self.endpoints.column(rows)).buffers()[2]
         array = b"\xdd" + len(rows).to_bytes(4, "big")  # the head of a MessagePack array: all are read in one call
         return _unpack_many(array + (b"" if values is None else values))
 

@@ -9,13 +9,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow
 
+from state.model.arrow_stream import (
+    COMMON,
+    PlainColumn,
+    arrow_column,
+    is_simple,
+    plain_column,
+    plain_numbers,
+    stream_bytes,
+)
 from state.model.errors import MalformedRecordError
 
 pa: Any = pyarrow  # its stubs refuse NumPy buffers and boolean masks
-Column = Any  # an Arrow array of some type
+Column = Any  # an Arrow array of some type, or a PlainColumn
 TEXT = pa.string()
-COMMON = b"common"
-"""Key of the schema's metadata under which lies, as JSON, what all rows have in common (TOPICS.md)."""
 _PLAIN = pa.ipc.IpcWriteOptions(use_threads=False)  # without any each stream looks into the environment
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
 _COMPRESSED_FROM = 40_000
@@ -25,13 +32,19 @@ _SMALL = 4
 _encoder = msgspec.json.Encoder()
 _INTEGER_TYPES = {np.dtype(name): pa.from_numpy_dtype(np.dtype(name)) for name in np.typecodes["AllInteger"]}
 _UNSIGNED = [(1 << np.dtype(kind).itemsize * 8, np.dtype(kind)) for kind in (np.uint8, np.uint16, np.uint32)]
+_AS_UNSIGNED = {np.dtype(f"i{size}"): (np.dtype(f"u{size}"), (1 << size * 8 - 1) - 1) for size in (4, 8)}
 _HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
 
 
 def batch_bytes(columns: Mapping[str, Column], common: object = None) -> bytes:
     """One record batch as a stream; `common` is what all of its rows share, as a struct or a mapping."""
-    metadata = None if common is None else {COMMON: _encoder.encode(common)}
-    batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns), metadata=metadata)
+    shared = None if common is None else _encoder.encode(common)
+    plain = {name: plain_column(column) for name, column in columns.items()}
+    if shared is not None and is_simple(plain, shared) and sum(each.size for each in plain.values()) < _COMPRESSED_FROM:
+        return stream_bytes(plain, shared)
+    arrays = [arrow_column(each) for each in columns.values()]
+    metadata = None if shared is None else {COMMON: shared}
+    batch = pa.RecordBatch.from_arrays(arrays, names=list(columns), metadata=metadata)
     is_large = batch.get_total_buffer_size() >= _COMPRESSED_FROM  # `nbytes` takes 12 us
     sink, options = pa.BufferOutputStream(), _COMPRESSED if is_large else _PLAIN
     with pa.ipc.RecordBatchStreamWriter(sink, batch.schema, options=options) as writer:
@@ -86,17 +99,21 @@ def _bits(values: npt.NDArray[np.bool_]) -> Any:
     return pa.py_buffer(np.packbits(values, bitorder="little"))
 
 
-def narrow(values: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None = None) -> Column:
+def narrow(values: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None = None) -> PlainColumn:
     """Integers in the smallest type that holds all; zero below the nulls, so that equal columns are equal bytes."""
+    missing = missing if missing is not None and np.count_nonzero(missing) else None
     shown = values if missing is None else np.where(missing, 0, values)
-    return integers(shown.astype(_narrowest(int(shown.min(initial=0)), int(shown.max(initial=0)))), missing)
+    return plain_numbers(shown.astype(_narrowest(shown)), missing)
 
 
-def _narrowest(lowest: int, highest: int) -> np.dtype[Any]:
-    if lowest >= 0:
+def _narrowest(values: npt.NDArray[Any]) -> np.dtype[Any]:
+    kind, most = _AS_UNSIGNED[values.dtype]
+    highest = int(np.maximum.reduce(values.view(kind), initial=0))
+    if highest <= most:  # none is negative
         for above, kind in _UNSIGNED:
             if highest < above:
                 return kind
+    lowest, highest = int(values.min(initial=0)), int(values.max(initial=0))
     return np.result_type(np.min_scalar_type(lowest), np.min_scalar_type(highest))
 
 
@@ -104,10 +121,10 @@ def distinct_numbers(numbers: npt.NDArray[np.int32]) -> tuple[npt.NDArray[Any], 
     """The different numbers, ascending, and of each the place there; none is negative. As `numpy.unique` has them,
     which sorts: twenty times as long where the numbers are small.
     """
-    if int(numbers.max(initial=0)) > _SMALL * len(numbers):
+    if int(np.maximum.reduce(numbers, initial=0)) > _SMALL * len(numbers):
         return np.unique(numbers, return_inverse=True)
     present = np.bincount(numbers) > 0
-    return np.flatnonzero(present), (np.cumsum(present) - 1).take(numbers)
+    return present.nonzero()[0], (present.cumsum() - 1).take(numbers)
 
 
 def same(value: object, rows: int, kind: Any = TEXT) -> Column:
@@ -144,10 +161,9 @@ def numbers_of(column: Column, what: str) -> npt.NDArray[np.int64]:
     return numbers
 
 
-def tag_column(tags: npt.NDArray[np.uint64]) -> Any:
+def tag_column(tags: npt.NDArray[np.uint64]) -> PlainColumn:
     """The users' part of emission ids, eight bytes each."""
-    value = pa.py_buffer(np.ascontiguousarray(tags, "<u8"))
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(8), len(tags), [None, value])
+    return PlainColumn("tag", len(tags), 0, (b"", tags.astype("<u8").tobytes()))
 
 
 def emission_ids(base: str, tags: Column, what: str) -> Column:

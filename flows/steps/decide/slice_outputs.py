@@ -4,6 +4,7 @@ What all recipients share is said once, in the schema's metadata. Their addresse
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,11 +17,13 @@ from operators.route import ChannelRoute
 from operators.templates import row_language
 from state.decide.group import GroupState
 from state.decide.users import UserTable
-from state.model.arrow import TEXT, Column, batch_bytes, coded, distinct_numbers, integers
+from state.model.arrow import TEXT, Column, batch_bytes, coded, distinct_numbers
+from state.model.arrow_stream import PlainColumn, plain_column
 from state.model.delivery import EMISSION_SLICE
 from state.model.event import Event
 from state.model.inbox import INBOX_SLICE, InboxOperation
 from state.model.keys import emission_base
+from state.model.preference import QuietRange
 from state.model.topics import DELIVER
 from state.slices import SCHEMA, Recipients, SliceEnding, SliceFacts, encode_slice
 
@@ -197,8 +200,14 @@ def _own_delivery(state: GroupState, event: Event, rows: RowNumbers, users: Colu
 def _quiet_hours(state: GroupState, rows: RowNumbers) -> dict[str, Column]:
     """Where somebody has them: few documents differ in them, so each is written once."""
     numbers, places = distinct_numbers(state.users.preference[rows])
-    quiet = [state.users.preferences.compiled[number].quiet for number in numbers.tolist()]
-    if not any(quiet):
+    compiled = state.users.preferences.compiled
+    texts = _quiet_texts(tuple([compiled[number].quiet for number in numbers.tolist()]))
+    if texts is None:
         return {}
-    texts = pa.array([None if each is None else _json(each) for each in quiet], TEXT)
-    return {"quiet": pa.DictionaryArray.from_arrays(integers(places.astype(np.int32)), texts)}
+    return {"quiet": PlainColumn("dictionary", len(rows), 0, (b"", places.astype(np.int32).tobytes()), texts)}
+
+
+@lru_cache(maxsize=100)
+def _quiet_texts(quiet: tuple[QuietRange | None, ...]) -> PlainColumn | None:
+    """As JSON; the slices of an event have most of them in common."""
+    return plain_column(pa.array(map(_json, quiet), TEXT)) if any(quiet) else None

@@ -16,6 +16,7 @@ from state.decide import codec
 from state.decide.preferences import PreferenceTable
 from state.decide.users import UserTable
 from state.model.addresses import Served, canonical
+from state.model.arrow_stream import arrow_column
 from state.model.delivery import (
     DeviceAddress,
     Endpoint,
@@ -72,7 +73,7 @@ def reloaded(users: UserTable) -> UserTable:
 def check(users: UserTable, registered: Registered, served: Served | None, choose: random.Random) -> int:
     """Gives how many rows are not sent to as they are registered."""
     rows = np.array(choose.sample(range(len(USERS)), choose.randrange(1, len(USERS) + 1)), np.int32)
-    packed: list[Any] = users.reached_of(rows).to_pylist()
+    packed: list[Any] = arrow_column(users.reached_of(rows)).to_pylist()
     many = [packed_endpoints(each) for each in packed]
     for row, endpoints in zip(rows.tolist(), many, strict=True):
         usable = set()
