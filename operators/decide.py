@@ -218,7 +218,7 @@ def _write_slice(writer: OutcomeWriter, decided: Slice) -> None:
         state.totals.inbox_items += count * (ending.inbox and decided.is_new)
         if ending.route is not None and count:
             part = decided.rows[decided.ending == number]
-            state.totals.emitted += int(state.users.deliveries(part, ending.route.chosen).sum())
+            state.totals.emitted += int(np.add.reduce(state.users.deliveries(part, ending.route.chosen)))
 
 
 def decide_one(writer: OutcomeWriter, row: int, item: Item, final: FinalOutcome | None, now: int) -> None:

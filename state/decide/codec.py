@@ -202,8 +202,10 @@ def decode_group(value: bytes, events: Mapping[int, Event]) -> PendingGroup:
 def encode_batch(batch: HeldBatch) -> bytes:
     """A batch with those who are in it."""
     rows, inbox, hour, day = batch.members()
+    steps = rows.copy()
+    steps[1:] -= rows[:-1]
     columns = [
-        _encode_numbers(np.diff(rows, prepend=0)),
+        _encode_numbers(steps),
         np.packbits(inbox, bitorder="little").tobytes(),
         _encode_numbers(hour),
         _encode_numbers(day),
@@ -254,9 +256,12 @@ def decode_given_up(value: bytes) -> GivenUp:
 
 def encode_emissions(first: int, times: npt.NDArray[np.int64], rows: npt.NDArray[np.int32]) -> bytes:
     """Entries from number `first` on."""
-    starts = np.flatnonzero(np.diff(times, prepend=times[:1] - 1))
-    counts = [] if 2 * len(starts) > len(times) else [np.diff(starts, append=len(times)).astype("<i4").tobytes()]
-    stored = times[starts] if counts else times
+    begins = np.ones(len(times) + 1, np.bool_)
+    np.not_equal(times[1:], times[:-1], out=begins[1:-1])
+    starts = begins.nonzero()[0]
+    runs = starts[1:] - starts[:-1]
+    counts = [] if 2 * len(runs) > len(times) else [runs.astype("<i4").tobytes()]
+    stored = times[starts[:-1]] if counts else times
     return pack([first, stored.astype("<i8").tobytes(), rows.astype("<i4").tobytes(), *counts])
 
 

@@ -150,8 +150,11 @@ class EmissionLog:
         """(times, rows) of the entries from number `entry` on, for storing."""
         start = max(self._start, entry - self._base)
         first = max(int(np.searchsorted(self._run_firsts[: self._runs], start + self._base, side="right")) - 1, 0)
-        ends = np.append(self._run_firsts[first + 1 : self._runs], self._base + self._end) - self._base
-        times = np.repeat(self._run_times[first : first + len(ends)], np.diff(ends, prepend=start))
+        places = np.empty(self._runs - first + 1, np.int64)
+        places[:-1] = self._run_firsts[first : self._runs]
+        places -= self._base
+        places[0], places[-1] = start, self._end
+        times = np.repeat(self._run_times[first : self._runs], places[1:] - places[:-1])
         return times, self._rows[start : self._end].copy()
 
     def restore(self, first_entry: int, times: npt.NDArray[np.int64], rows: npt.NDArray[np.int32]) -> None:
