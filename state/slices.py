@@ -4,7 +4,8 @@ A slice says once what is the same for all, or for all who ended alike, and hold
 `expand` makes of it exactly the decisions and emissions that would have been written one by one.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -94,6 +95,17 @@ class Expanded(NamedTuple):
     emissions: Any
 
 
+class ExpandedTogether(NamedTuple):
+    """The records of slices that differ in their place alone, slice by slice."""
+
+    slices: list[int]
+    """Their numbers among those given, ascending."""
+    expanded: Expanded
+    decisions: npt.NDArray[np.int64]
+    """How many each slice has."""
+    emissions: npt.NDArray[np.int64]
+
+
 _facts = msgspec.json.Decoder(SliceFacts)
 
 
@@ -127,8 +139,8 @@ def _age(place: int, versions: npt.NDArray[np.int64]) -> Any:
     return narrow(place - versions, versions < 0)
 
 
-def _version(place: int, age: Any) -> Any:
-    return pa.compute.fill_null(pa.compute.subtract(pa.scalar(place, _LONG), age.cast(_LONG)), -1)
+def _version(places: Any, age: Any) -> Any:
+    return pa.compute.fill_null(pa.compute.subtract(places, age.cast(_LONG)), -1)
 
 
 def _until(facts: SliceFacts, columns: dict[str, Any]) -> dict[str, Any]:
@@ -142,24 +154,48 @@ def expand(value: bytes) -> Expanded:
 
     :raises MalformedRecordError: it is none; the text names what is missing or does not fit.
     """
-    table = batch_table(value, "slice").combine_chunks()
+    return expand_many([value])[0].expanded
+
+
+def expand_many(values: Sequence[bytes]) -> list[ExpandedTogether]:
+    """Those of an event cost little more than one of them. Raises as `expand`."""
+    alike: dict[tuple[object, ...], list[tuple[int, int, Any]]] = {}
     try:
-        facts = _facts.decode(common_json(table, "slice"))
-        columns = {name: _only_chunk(table, name) for name in table.column_names}
-        return _expanded(facts, columns)
+        for number, value in enumerate(values):
+            table = batch_table(value, "slice")
+            facts = _facts.decode(common_json(table, "slice"))
+            key = (msgspec.structs.replace(facts, place=0), *((each.name, each.type.id) for each in table.schema))
+            alike.setdefault(key, []).append((number, facts.place, table))
+        return [_together(cast("SliceFacts", key[0]), found) for key, found in alike.items()]
     except (*UNDECODABLE, pa.ArrowException, KeyError, IndexError) as error:
         raise MalformedRecordError(f"slice: {error}") from error
+
+
+def _together(facts: SliceFacts, found: list[tuple[int, int, Any]]) -> ExpandedTogether:
+    table = pa.concat_tables([each for _, _, each in found]).combine_chunks()
+    columns = {name: _only_chunk(table, name) for name in table.column_names}
+    rows = np.array([len(each) for _, _, each in found], np.int64)
+    ending = numbers_of(columns["ending"], "slice: ending").astype(np.int32)
+    if len(ending) and not 0 <= ending.min() <= ending.max() < len(facts.endings):
+        raise MalformedRecordError("slice: ending: names one that is not in the list")
+    emitted = _has(facts, "emitted")[ending]
+    emissions = np.bincount(np.repeat(np.arange(len(rows)), rows)[emitted], minlength=len(rows))
+    places = integers(np.repeat(np.array([place for _, place, _ in found], np.int64), rows))
+    expanded = _expanded(facts, columns, ending, emitted, places)
+    return ExpandedTogether([number for number, _, _ in found], expanded, rows, emissions)
 
 
 def _only_chunk(table: Any, name: str) -> Any:
     return table[name].chunk(0) if len(table) else pa.array([], table[name].type)
 
 
-def _expanded(facts: SliceFacts, columns: dict[str, Any]) -> Expanded:
-    ending = numbers_of(columns["ending"], "slice: ending").astype(np.int32)
-    if len(ending) and not 0 <= ending.min() <= ending.max() < len(facts.endings):
-        raise MalformedRecordError("slice: ending: names one that is not in the list")
-    emitted = _has(facts, "emitted")[ending]
+def _expanded(
+    facts: SliceFacts,
+    columns: dict[str, Any],
+    ending: npt.NDArray[np.int32],
+    emitted: npt.NDArray[np.bool_],
+    places: Any,
+) -> Expanded:
     ids = pa.nulls(len(ending), TEXT)
     emissions = None
     if emitted.any():
@@ -168,10 +204,10 @@ def _expanded(facts: SliceFacts, columns: dict[str, Any]) -> Expanded:
         ids = pa.compute.if_else(mask, every, pa.scalar(None, TEXT))
         of = {name: columns[name].filter(mask) for name in ("user", "deliveries")}
         emissions = _emissions(facts, of, ids.filter(mask), ending[emitted])
-    return Expanded(_decisions(facts, columns, ids, ending), emissions)
+    return Expanded(_decisions(facts, columns, ids, ending, places), emissions)
 
 
-def _decisions(facts: SliceFacts, columns: dict[str, Any], ids: Any, ending: npt.NDArray[np.int32]) -> Any:
+def _decisions(facts: SliceFacts, columns: dict[str, Any], ids: Any, ending: npt.NDArray[np.int32], places: Any) -> Any:
     count, endings = len(ending), facts.endings
     uncounted = ~_has(facts, "counted")[ending]
     channels = pa.array([list(each.channels) for each in endings], pa.list_(TEXT))
@@ -195,8 +231,8 @@ def _decisions(facts: SliceFacts, columns: dict[str, Any], ids: Any, ending: npt
         "object": same(facts.object, count),
         "ingested_at": same(facts.ingested_at, count, _LONG),
         "group": coded(ending, [each.group for each in endings]),
-        "preference_version": _version(facts.place, columns["preference_age"]),
-        "endpoint_version": _version(facts.place, columns["endpoint_age"]),
+        "preference_version": _version(places, columns["preference_age"]),
+        "endpoint_version": _version(places, columns["endpoint_age"]),
         "control_version": same(facts.control_version, count, _LONG),
         "registry_version": same(facts.registry_version, count, _LONG),
         "tzdata_version": same(facts.tzdata_version, count),

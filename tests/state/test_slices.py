@@ -18,7 +18,7 @@ from state.model.arrow import batch_bytes, batch_table, common_json, same
 from state.model.delivery import EMISSION_SLICE, decode_to_deliver
 from state.model.errors import MalformedRecordError
 from state.model.inbox import INBOX_SLICE, decode_operations
-from state.slices import SCHEMA, expand
+from state.slices import SCHEMA, expand, expand_many
 
 Parts = tuple[str, dict[str, Any], Any]
 BATCHES = [
@@ -88,6 +88,31 @@ def test_what_is_no_slice_is_refused_by_name(value: bytes) -> None:
     table, refused = ledger_table([Record("ledger", 0, 0, 0, b"", value, headers)])
     assert len(table) == 0
     assert [str(each.error).partition(":")[0] for each in refused] == ["slice"]
+
+
+def _rows(table: pa.Table | None, begin: int = 0, size: int | None = None) -> list[Any]:
+    return [] if table is None else list(table.slice(begin, size).to_pylist())
+
+
+def test_slices_expanded_together_are_those_expanded_alone() -> None:
+    values: list[bytes] = []
+    for record in BATCHES:
+        if record.topic == "ledger":
+            table = batch_table(record.value, "batch")
+            common = json.loads(common_json(table, "batch"))
+            for place, rows in ((0, len(table)), (5, len(table) // 2), (6, 0), (7, len(table))):
+                columns = {name: table[name].combine_chunks().slice(0, rows) for name in table.column_names}
+                values.append(batch_bytes(columns, common | {"place": common["place"] + place}))
+    random.Random(3).shuffle(values)
+    seen: list[int] = []
+    for numbers, (decisions, emissions), decided, emitted in expand_many(values):
+        assert len(numbers) >= 4
+        seen += numbers
+        for at, number in enumerate(numbers):
+            alone = expand(values[number])
+            assert _rows(alone.decisions) == _rows(decisions, decided[:at].sum(), decided[at])
+            assert _rows(alone.emissions) == _rows(emissions, emitted[:at].sum(), emitted[at])
+    assert sorted(seen) == list(range(len(values)))
 
 
 def test_an_ending_that_is_not_in_the_list_is_refused() -> None:

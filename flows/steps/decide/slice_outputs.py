@@ -76,14 +76,16 @@ def _records(state: GroupState, decided: Slice) -> list[SliceRecord | None]:
     in_row = np.array([ending.inbox for ending in decided.endings])[decided.ending]
     if decided.is_new and np.count_nonzero(in_row):
         rows = decided.rows[in_row]
-        records.append(SliceRecord("inbox", INBOX_SLICE, _inbox(state, decided, rows, state.users.ids.column(rows))))
+        names = users if len(rows) == len(decided.rows) else state.users.ids.column(rows)
+        records.append(SliceRecord("inbox", INBOX_SLICE, _inbox(state, decided, rows, names)))
     for number, ending in enumerate(decided.endings):
         if ending.route is None:
             continue
         rows = decided.rows[decided.ending == number]
         if len(rows):
             records.append(None)
-            own = _own_delivery(state, decided.event, rows, state.users.ids.column(rows))
+            names = users if len(rows) == len(decided.rows) else state.users.ids.column(rows)
+            own = _own_delivery(state, decided.event, rows, names)
             records += _deliveries(state, decided, ending.route, rows, own)
     return records
 
