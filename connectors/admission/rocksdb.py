@@ -6,13 +6,16 @@ Bytes in RocksDB, all integers big-endian:
                                        scope_length u8, scope, sender_id (utf-8), and behind a NUL the
                                        fan_out_type (earlier versions: nothing)
     b"s" + scope (16 bytes)            scope_until u64, content (32 bytes), event_id (utf-8)
-    b"t" + until u64 + one of the keys above    empty: when to look whether that key can go
+    b"t" + until u64 + an event's key           keys of the two kinds above, each behind its length (u16): when to look
+                                       whether they can go. Earlier versions: empty, and the key that is looked at in
+                                       place of the event's
     b"v"                               layout version, u8
 """
 
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +31,14 @@ _EVENT = struct.Struct(">BQQB")
 _SCOPE = struct.Struct(">Q32s")
 _TIME = struct.Struct(">Q")
 _NEVER = 2**63
+_LISTED_MAX = 64
+"""Keys in one entry of the time index."""
+_FRESH_MAX = 10_000
+_WRITE_BUFFER_BYTES = 16 << 20
+"""What is found and put in its order more quickly than among four times as much."""
+
+
+_LENGTH = struct.Struct(">H")
 
 
 class _Event(NamedTuple):
@@ -45,9 +56,10 @@ class _Scope(NamedTuple):
     event_id: str
 
 
-def _pack_event(event: _Event) -> bytes:
-    head = _EVENT.pack(event.committed, event.until_ms, event.kept_until_ms, len(event.scope))
-    return head + event.scope + f"{event.sender_id}\0{event.fan_out_type}".encode()
+def _pack_pending(claim: RepeatCheck) -> bytes:
+    scope = claim.scope or b""
+    head = _EVENT.pack(False, claim.event_until_ms, claim.kept_until_ms, len(scope))
+    return head + scope + f"{claim.sender_id}\0{claim.fan_out_type}".encode()
 
 
 def _unpack_event(value: bytes) -> _Event:
@@ -55,10 +67,6 @@ def _unpack_event(value: bytes) -> _Event:
     scope_end = _EVENT.size + scope_length
     sender_id, _, fan_out_type = value[scope_end:].decode().partition("\0")
     return _Event(bool(committed), event_until, kept_until, value[_EVENT.size : scope_end], sender_id, fan_out_type)
-
-
-def _pack_scope(scope: _Scope) -> bytes:
-    return _SCOPE.pack(scope.until_ms, scope.content) + scope.event_id.encode()
 
 
 def _unpack_scope(value: bytes) -> _Scope:
@@ -86,9 +94,14 @@ def judge(
 
 
 def _options() -> Options:
-    """With a filter before each file: nearly every key asked for is new (DECISIONS, Exact marks)."""
+    """With a filter before each file and what is not in one yet: nearly every key asked for is new (DECISIONS, Exact
+    marks).
+    """
     options = Options(raw_mode=True)
     options.create_if_missing(True)
+    options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+    options.set_memtable_prefix_bloom_ratio(0.1)
+    options.set_memtable_whole_key_filtering(True)
     table = BlockBasedOptions()
     table.set_bloom_filter(10, block_based=False)
     options.set_block_based_table_factory(table)
@@ -99,7 +112,7 @@ class RocksAdmissionStore:
     """The embedded store: one RocksDB directory, opened by one gateway process.
 
     Writes go to RocksDB's log without a flush to the disk: they survive the process, not the machine, which the flow
-    behind makes up for. Measured: 7.6 µs an event in groups of 64 (SQLite: 20 µs). Its methods do not wait.
+    behind makes up for. Measured: 7 µs an event, and 1.5 in RocksDB's threads (SQLite: 20 µs). Its methods do not wait.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -120,6 +133,8 @@ class RocksAdmissionStore:
             remedy = f"if it is damaged, delete {self._directory} to start empty: the flow behind catches repeats"
             raise StoreUnavailableError(f"admission store: {error}; {remedy}") from error
         self._next_due_ms, self._failed = 0, False
+        self._fresh: dict[bytes, bytes] = {}
+        """What was reserved last and is not committed yet: some of what the database has."""
         self._check_version(version)
 
     def _reopen_if_failed(self) -> None:
@@ -140,8 +155,9 @@ class RocksAdmissionStore:
         self._reopen_if_failed()
         view = _View(self._db, claims, now_ms)
         answers = [view.reserve(claim) for claim in claims]
-        self._write(view.batch)
-        self._next_due_ms = min(self._next_due_ms, view.earliest_until_ms)
+        self._write(view.batch())
+        self._keep_fresh(view.events)
+        self._next_due_ms = min([self._next_due_ms, *view.due])
         self.sweep(now_ms, most=16 + 4 * len(claims))
         return answers
 
@@ -153,11 +169,19 @@ class RocksAdmissionStore:
     async def commit(self, event_ids: Sequence[str]) -> None:
         """See `AdmissionStore`."""
         keys = [b"e" + event_id.encode() for event_id in event_ids]
+        found = {key: self._fresh.pop(key, None) for key in keys}
+        others = [key for key, value in found.items() if value is None]
+        found.update(zip(others, self._get(others), strict=True))
         batch = WriteBatch(raw_mode=True)
-        for key, value in zip(keys, self._get(keys), strict=True):
+        for key, value in found.items():
             if value is not None:
                 batch.put(key, b"\x01" + value[1:])
         self._write(batch)
+
+    def _keep_fresh(self, events: dict[bytes, bytes]) -> None:
+        if len(self._fresh) + len(events) > _FRESH_MAX:
+            self._fresh.clear()
+        self._fresh |= events
 
     async def known(self, event_id: str, now_ms: int) -> Known | None:
         """See `AdmissionStore`."""
@@ -173,6 +197,7 @@ class RocksAdmissionStore:
         value = self._get([key])[0]
         if value is None:
             return
+        self._fresh.pop(key, None)
         batch = WriteBatch(raw_mode=True)
         batch.delete(key)
         scope_key = b"s" + _unpack_event(value).scope
@@ -182,28 +207,34 @@ class RocksAdmissionStore:
         self._write(batch)
 
     def sweep(self, now_ms: int, *, most: int) -> int:
-        """Remove what no longer counts, looking at no more than `most` entries; gives at how many it looked."""
+        """Remove what no longer counts. It looks at `most` keys, and at what else is in their last entry; gives at how
+        many it looked.
+        """
         if now_ms < self._next_due_ms:
             return 0
-        batch, due = WriteBatch(raw_mode=True), list(self._due(now_ms, most))
-        for time_key in due:
-            key = time_key[1 + _TIME.size :]
-            value = self._get([key])[0]
+        due = list(self._due(now_ms, most))
+        keys = [key for _, listed in due for key in listed]
+        batch = WriteBatch(raw_mode=True)
+        for key, value in zip(keys, self._get(keys), strict=True):
             if value is not None and _until(key, value) <= now_ms:
                 batch.delete(key)
+        for time_key, _ in due:
             batch.delete(time_key)
         self._write(batch)
-        return len(due)
+        return len(keys)
 
-    def _due(self, now_ms: int, most: int) -> Iterator[bytes]:
+    def _due(self, now_ms: int, most: int) -> Iterator[tuple[bytes, list[bytes]]]:
         """Entries of the time index up to now; remembers where to look next, behind what was deleted."""
-        for found, key in enumerate(self._db.keys(from_key=b"t" + _TIME.pack(self._next_due_ms))):
-            if not isinstance(key, bytes) or key[:1] != b"t":
+        found = 0
+        for key, value in self._db.items(from_key=b"t" + _TIME.pack(self._next_due_ms)):
+            if not (isinstance(key, bytes) and isinstance(value, bytes)) or key[:1] != b"t":
                 break
             self._next_due_ms = _TIME.unpack_from(key, 1)[0]
             if found >= most or self._next_due_ms > now_ms:
                 return
-            yield key
+            listed = _listed(value) or [key[1 + _TIME.size :]]
+            found += len(listed)
+            yield key, listed
         self._next_due_ms = _NEVER
 
     async def close(self) -> None:
@@ -241,15 +272,28 @@ def _get(db: Rdict, keys: Sequence[bytes]) -> list[bytes | None]:
 
 
 def _until(key: bytes, value: bytes) -> int:
-    return _unpack_scope(value).until_ms if key[:1] == b"s" else _unpack_event(value).until_ms
+    until_ms: int = _TIME.unpack_from(value, 0 if key[:1] == b"s" else 1)[0]
+    return until_ms
+
+
+def _listed(value: bytes) -> list[bytes]:
+    keys, place = [], 0
+    while place < len(value):
+        begin = place + _LENGTH.size
+        place = begin + _LENGTH.unpack_from(value, place)[0]
+        keys.append(value[begin:place])
+    return keys
 
 
 class _View:
     """The store as a batch of claims sees it: what earlier claims of the batch wrote is on top."""
 
     def __init__(self, db: Rdict, claims: Sequence[RepeatCheck], now_ms: int) -> None:
-        self.batch = WriteBatch(raw_mode=True)
-        self.earliest_until_ms = _NEVER
+        self.events: dict[bytes, bytes] = {}
+        """What it puts there for events."""
+        self.due: defaultdict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
+        """By the time at which it may go: each key, and that of its event."""
+        self._scopes: dict[bytes, bytes] = {}
         self._now_ms = now_ms
         scope_keys = [b"s" + claim.scope for claim in claims if claim.scope is not None]
         event_keys = [b"e" + claim.event_id.encode() for claim in claims if claim.given]
@@ -268,7 +312,7 @@ class _View:
         is_known = claim.given and self._event(claim.event_id) is not None
         outcome, event_id, reason = judge(claim, None if scope is None else (scope.content, scope.event_id), is_known)
         if outcome is ReserveOutcome.NEW:
-            return Reservation(outcome, event_id, committed=False)
+            return Reservation(outcome, event_id, False)
         original = self._event(event_id)
         committed = original is not None and original.committed
         recognised = original if reason == "event_id" or scope is None else scope
@@ -285,16 +329,24 @@ class _View:
         return event if event is not None and self._now_ms < event.until_ms else None
 
     def _put(self, claim: RepeatCheck) -> None:
-        event = _Event(
-            False, claim.event_until_ms, claim.kept_until_ms, claim.scope or b"", claim.sender_id, claim.fan_out_type
-        )
-        self._set(b"e" + claim.event_id.encode(), _pack_event(event), claim.event_until_ms)
+        event_id = claim.event_id.encode()
+        event_key = b"e" + event_id
+        self.events[event_key] = self._seen[event_key] = _pack_pending(claim)
+        self.due[claim.event_until_ms].append((event_key, event_key))
         if claim.scope is not None:
-            scope = _Scope(claim.scope_until_ms, claim.content, claim.event_id)
-            self._set(b"s" + claim.scope, _pack_scope(scope), claim.scope_until_ms)
+            key = b"s" + claim.scope
+            self._scopes[key] = self._seen[key] = _SCOPE.pack(claim.scope_until_ms, claim.content) + event_id
+            self.due[claim.scope_until_ms].append((key, event_key))
 
-    def _set(self, key: bytes, value: bytes, until_ms: int) -> None:
-        self._seen[key] = value
-        self.earliest_until_ms = min(self.earliest_until_ms, until_ms)
-        self.batch.put(key, value)
-        self.batch.put(b"t" + _TIME.pack(until_ms) + key, b"")
+    def batch(self) -> WriteBatch:
+        """All that is new, in the order of keys: what comes in order is put in its place more quickly."""
+        batch = WriteBatch(raw_mode=True)
+        for puts in (self.events, self._scopes):
+            for key in sorted(puts):
+                batch.put(key, puts[key])
+        for until_ms, keys in self.due.items():
+            for first in range(0, len(keys), _LISTED_MAX):
+                listed = keys[first : first + _LISTED_MAX]
+                value = b"".join([_LENGTH.pack(len(key)) + key for key, _ in listed])
+                batch.put(b"t" + _TIME.pack(until_ms) + listed[0][1], value)
+        return batch

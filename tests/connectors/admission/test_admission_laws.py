@@ -419,6 +419,63 @@ def test_embedded_store_sweeps_what_no_longer_counts(tmp_path: Path) -> None:
     run(main())
 
 
+def _stored(store: RocksAdmissionStore) -> dict[bytes, bytes]:
+    return {key: value for key, value in store._db.items() if isinstance(key, bytes) and isinstance(value, bytes)}
+
+
+def test_embedded_store_sweeps_a_group_piece_by_piece(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = RocksAdmissionStore(tmp_path / "admission")
+        group = [claim(f"e{number}", idempotency_key=f"k{number}") for number in range(100)]
+        await store.reserve(group, NOW)
+        assert (await one(store, claim("later", now=NOW + 1, idempotency_key="k7"), NOW + 1)).event_id == "e7"
+        assert store.sweep(NOW + HOUR, most=1) == 64
+        assert store.sweep(NOW + HOUR, most=1000) == 36
+        await store.reserve([claim("new", now=NOW + HOUR, idempotency_key="k7")], NOW + HOUR)
+        assert store.sweep(NOW + 24 * HOUR, most=1000) == 101
+        assert await store.known("e99", NOW) is None
+        assert [key[:1] for key in _stored(store)] == [b"e", b"t", b"v"]
+        await store.close()
+
+    run(main())
+
+
+def test_embedded_store_sweeps_what_an_earlier_version_wrote(tmp_path: Path) -> None:
+    """An entry of the time index for each key, with nothing in it."""
+
+    async def main() -> None:
+        store = RocksAdmissionStore(tmp_path / "admission")
+        await store.reserve([claim("e1", idempotency_key="k"), claim("e2")], NOW)
+        for key in reversed(stored := _stored(store)):
+            if key[:1] == b"t":
+                store._db.delete(key)
+            elif key != b"v":
+                until = stored[key][:8] if key[:1] == b"s" else stored[key][1:9]
+                store._db.put(b"t" + until + key, b"")
+        assert store.sweep(NOW + HOUR, most=1000) == 2
+        assert store.sweep(NOW + 24 * HOUR, most=1000) == 2
+        assert [*_stored(store)] == [b"v"]
+        await store.close()
+
+    run(main())
+
+
+def test_embedded_store_commits_what_it_reserved_before_others(tmp_path: Path) -> None:
+    """Also what it no longer has at hand."""
+
+    async def main() -> None:
+        store = RocksAdmissionStore(tmp_path / "admission")
+        for group in (["first", "cancelled"], [f"e{number}" for number in range(12_000)]):
+            await store.reserve([claim(name, idempotency_key=name) for name in group], NOW)
+        await store.forget("cancelled")
+        await store.commit(["first", "e11999", "cancelled", "unknown"])
+        known = [await store.known(name, NOW) for name in ("first", "e11999", "e0", "cancelled", "unknown")]
+        assert [one and one.committed for one in known] == [True, True, False, None, None]
+        await store.close()
+
+    run(main())
+
+
 def test_what_an_earlier_version_remembered_is_known(tmp_path: Path) -> None:
     """Without a fan_out_type behind the sender."""
 
