@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import structlog
 import uvicorn
@@ -19,7 +19,39 @@ from connectors.gateway.options import GatewayOptions
 
 _HEAD_BYTES_MAX = 64 * 1024
 _LOOK_S = 0.02
+_GATHERED_BYTES_MAX = 64 * 1024
 _logger = structlog.get_logger(__name__)
+
+
+class _GatheringTransport:
+    """Writes at the end of a turn of the loop what came in it: an answer's head and body go out together."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._parts: list[bytes] = []
+        self._bytes = 0
+        self.is_closing, self.pause_reading = transport.is_closing, transport.pause_reading
+        self.resume_reading = transport.resume_reading
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+        self._bytes += len(data)
+        if self._bytes > _GATHERED_BYTES_MAX:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            self._transport.write(b"".join(self._parts))
+            self._parts, self._bytes = [], 0
 
 
 def bounded_protocol(options: GatewayOptions) -> type[asyncio.Protocol]:
@@ -32,6 +64,9 @@ def bounded_protocol(options: GatewayOptions) -> type[asyncio.Protocol]:
         in_head = True
         head_bytes = 0
         head_timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's own type
+            super().connection_made(cast("asyncio.Transport", _GatheringTransport(transport, self.loop)))
 
         def on_message_begin(self) -> None:
             self.in_head, self.head_bytes = True, 0

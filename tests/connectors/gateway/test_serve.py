@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,14 @@ def test_what_cannot_be_is_refused_by_its_key(key: str, value: str) -> None:
     given = {f"CARILLON_GATEWAY__{key}": value, "CARILLON_GATEWAY__PORT": "8700", "CARILLON_GATEWAY__P0_PORT": "8701"}
     with pytest.raises(ConfigurationError, match=f"gateway.{key.lower()}"):
         load_settings(environment=given)
+
+
+def test_an_answer_goes_out_in_one_piece(tmp_path: Path) -> None:
+    """Head and body apart were two wake-ups of whoever waits."""
+    with running(tmp_path) as gateway, socket.create_connection(("127.0.0.1", gateway.port)) as client:
+        for last in [b""] * 20 + [b"connection: close\r\n"]:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nhost: gateway\r\n" + last + b"\r\n")
+            head, _, body = client.recv(65536).partition(b"\r\n\r\n")
+            assert body
+            assert f"content-length: {len(body)}".encode() in head.lower()
+        assert client.recv(1) == b""
