@@ -409,17 +409,19 @@ def test_slices_of_earlier_releases_count_as_events_of_their_own(tmp_path: Path)
     store.close()
 
 
-def test_a_batch_says_once_what_is_added_to_all() -> None:
-    names = [f"ann{n}" for n in range(80)] + ["é", "ann"]
+@pytest.mark.parametrize("size", [80, 600])
+def test_a_batch_says_once_what_is_added_to_all(size: int) -> None:
+    names = [f"ann{n}" for n in range(size)] + ["é", "ann"]
     added = decode_at_once(INBOX_SLICE, shared(names))
     earlier = decode_at_once("inbox/1+arrow", batch(names))
     assert isinstance(added, AddedSlice)
     assert isinstance(earlier, AddedSlice)
     assert (added.names, added.operation) == (earlier.names, earlier.operation)
+    assert added.names[1:-1].split(b"\0") == sorted(map(str.encode, names))
     assert decode_operations(INBOX_SLICE, shared(names)) == decode_operations("inbox/1+arrow", batch(names))
     others = [
-        shared(names[:20]), shared([*names, "ann"]), shared([*names, "a\0b"]), shared(names, windowed=True),
-        shared(names, op="take_back"), shared([]),
+        shared(names[:20]), shared([*names, "ann"]), shared([*names, "a\0b"]), shared([*names, "ann", "a\0b"]),
+        shared(names, windowed=True), shared(names, op="take_back"), shared([]),
     ]  # fmt: skip
     for value in others:
         assert decode_at_once(INBOX_SLICE, value) == decode_operations(INBOX_SLICE, value)
