@@ -52,6 +52,7 @@ def wire(open_log: Callable[[], Log], parts: LaneParts, *, drain: Callable[[], b
         home = StoreHome("deliver", parts.directory, parts.directory.parents[1])
         return first_offset(home, stored, topic, partition, parts.log)
 
+    parts.check_starts(start, place.holds_key)
     source = LogSource(
         open_log,
         parts.topics,

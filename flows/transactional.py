@@ -69,6 +69,7 @@ def wire(
         home = StoreHome("transactional", parts.directory, parts.directory.parents[1])
         return first_offset(home, stored, TOPIC, partition, parts.log)
 
+    parts.check_starts(start, place.holds_key)
     source = LogSource(
         open_log,
         [TOPIC],

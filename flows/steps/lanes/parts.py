@@ -51,6 +51,14 @@ class LaneParts:
         """Everything that a lane reads."""
         return [(topic, partition) for topic in self.topics for partition in self.partitions(lane)]
 
+    def check_starts(self, start: Callable[[str, int], int], holds: Callable[[int], bool]) -> None:
+        """Ask where each place of the lanes held is read from, before the process is ready. Gateways wait for that, so
+        state that does not fit the log is refused while that has not grown past what the state includes.
+        """
+        for lane in filter(holds, range(self.lanes)):
+            for topic, partition in self.places(lane):
+                start(topic, partition)
+
 
 def lane_path(directory: Path, lane: int) -> Path:
     """Where a lane keeps its file."""

@@ -11,24 +11,31 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
-from helpers.feeding import System, addresses, token
+from helpers.feeding import System, addresses, now_ms, token
 from helpers.lanes_in_process import TOPICS, Provider, Station, read, running_lanes
 from helpers.waiting import wait_for
 
+from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
+from connectors.log.topics import topic_specs
 from connectors.providers.channel import Delivery, Rejected, Result, Sent
+from flows import deliver, transactional
+from flows.process.cluster import ClusterPlace
 from flows.steps.lanes.in_hand import RENDERING
 from flows.steps.lanes.lane import Lane
-from flows.steps.lanes.parts import JOURNAL_NAME, lane_path
+from flows.steps.lanes.parts import JOURNAL_NAME, LaneParts, lane_path
 from operators.attempts import INTERRUPTED
 from state.deliver.store import read_start as deliver_start
 from state.disk.poison import STARTS_MAX, PoisonJournal
 from state.model.envelope import schema_of
-from state.model.errors import LogUnavailableError, StateLockedError
+from state.model.errors import LogUnavailableError, StateDamagedError, StateLockedError
 from state.model.keys import key_group, partition_of_group
 from state.transactional.store import read_start as transactional_start
 
@@ -354,6 +361,23 @@ def test_what_a_restart_reads_of_attempts_begins_behind_what_is_closed(lane_of: 
     with lane_of.started() as lane:
         recovered = lane._in_hand.recovered[LANE]
         assert recovered.start == recovered.end > 0
+
+
+def test_state_of_another_log_is_refused_before_the_process_is_ready(lane_of: OneLane, tmp_path: Path) -> None:
+    """Later the other log may have grown past it, and what it has up to there would never be read."""
+    lane_of.feed(3)
+    lane_of.run()
+    log = EmbeddedLog(tmp_path / "another", clock=now_ms)
+    log.ensure_topics(topic_specs(2, timedelta(days=1)))
+    station, nothing = lane_of.station, cast("Any", None)
+    directory = lane_of.system.directory / "state" / station
+    parts = LaneParts(
+        station=station, directory=directory, log=log, dispatcher=nothing, topics=TOPICS[station], lanes=2,
+        now_ms=now_ms, run_ms=0,
+    )  # fmt: skip
+    wire: Any = deliver.wire if station == "deliver" else partial(transactional.wire, rules=nothing)
+    with closing(log), pytest.raises(StateDamagedError, match="the log ends at 0: the log was lost, or is another one"):
+        wire(lambda: log, parts, drain=lambda: False, place=ClusterPlace(0, 1, 1))
 
 
 def test_a_directory_has_one_lane(lane_of: OneLane) -> None:
