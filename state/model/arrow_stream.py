@@ -66,6 +66,17 @@ def plain_numbers(values: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | Non
     return PlainColumn(values.dtype.str, len(values), int(nulls), (valid, values.tobytes()))
 
 
+def plain_texts(texts: Sequence[bytes | None]) -> PlainColumn:
+    """Texts in UTF-8; None: null."""
+    offsets = np.zeros(len(texts) + 1, np.int32)
+    np.cumsum([0 if text is None else len(text) for text in texts], out=offsets[1:])
+    there = np.array([text is not None for text in texts], np.bool_)
+    nulls = len(texts) - int(np.count_nonzero(there))
+    valid = np.packbits(there, bitorder="little").tobytes() if nulls else b""
+    content = b"".join([text for text in texts if text is not None])
+    return PlainColumn("text", len(texts), nulls, (valid, offsets.tobytes(), content))
+
+
 def arrow_column(column: Any) -> Any:
     """A column as Arrow has it."""
     return column.array() if isinstance(column, PlainColumn) else column

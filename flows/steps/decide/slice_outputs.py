@@ -18,7 +18,7 @@ from operators.templates import row_language
 from state.decide.group import GroupState
 from state.decide.users import UserTable
 from state.model.arrow import TEXT, Column, batch_bytes, coded, distinct_numbers
-from state.model.arrow_stream import PlainColumn, plain_column
+from state.model.arrow_stream import PlainColumn, plain_texts
 from state.model.delivery import EMISSION_SLICE
 from state.model.event import Event
 from state.model.inbox import INBOX_SLICE, InboxOperation
@@ -148,11 +148,6 @@ def _language_column(languages: list[str | None]) -> Column:
     return coded(np.fromiter(map(codes.__getitem__, languages), np.int32), [*codes])
 
 
-def _json(value: object) -> str | None:
-    """Any JSON value, integers of any size too."""
-    return None if value is None else _encode(value).decode()
-
-
 def _deliveries(
     state: GroupState, decided: Slice, route: ChannelRoute, rows: RowNumbers, own: dict[str, Column]
 ) -> list[SliceRecord]:
@@ -203,13 +198,14 @@ def _quiet_hours(state: GroupState, rows: RowNumbers) -> dict[str, Column]:
     """Where somebody has them: few documents differ in them, so each is written once."""
     numbers, places = distinct_numbers(state.users.preference[rows])
     compiled = state.users.preferences.compiled
-    texts = _quiet_texts(tuple([compiled[number].quiet for number in numbers.tolist()]))
-    if texts is None:
+    texts = [_quiet_json(compiled[number].quiet) for number in numbers.tolist()]
+    if not any(texts):
         return {}
-    return {"quiet": PlainColumn("dictionary", len(rows), 0, (b"", places.astype(np.int32).tobytes()), texts)}
+    codes = places.astype(np.int32).tobytes()
+    return {"quiet": PlainColumn("dictionary", len(rows), 0, (b"", codes), plain_texts(texts))}
 
 
-@lru_cache(maxsize=100)
-def _quiet_texts(quiet: tuple[QuietRange | None, ...]) -> PlainColumn | None:
-    """As JSON; the slices of an event have most of them in common."""
-    return plain_column(pa.array(map(_json, quiet), TEXT)) if any(quiet) else None
+@lru_cache(maxsize=4_096)
+def _quiet_json(quiet: QuietRange | None) -> bytes | None:
+    """Each slice of an event has most of them."""
+    return None if quiet is None else _encode(quiet)

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from state.model.arrow import batch_table, narrow, tag_column
-from state.model.arrow_stream import COMMON, PlainColumn, is_simple, plain_column, plain_numbers, stream_bytes
+from state.model.arrow_stream import (
+    COMMON,
+    PlainColumn,
+    is_simple,
+    plain_column,
+    plain_numbers,
+    plain_texts,
+    stream_bytes,
+)
 
 pa: Any = pyarrow
 INTEGERS = np.typecodes["AllInteger"]
@@ -22,8 +30,9 @@ def batches(draw: st.DrawFn) -> dict[str, PlainColumn]:
         return draw(st.lists(values, min_size=rows, max_size=rows))
 
     missing = draw(st.none() | st.just(np.array(column(st.booleans()), np.bool_)))
-    quiet = plain_column(pa.array(draw(st.lists(st.none() | st.text(max_size=9), min_size=1, max_size=3)), pa.string()))
-    assert quiet is not None
+    texts = draw(st.lists(st.none() | st.text(max_size=9), min_size=1, max_size=3))
+    quiet = plain_texts([None if text is None else text.encode() for text in texts])
+    assert quiet.array().to_pylist() == texts
     codes = np.array(column(st.integers(0, quiet.rows - 1)), np.int32).tobytes()
     found: dict[str, Any] = {
         "user": plain_column(pa.array(column(st.text(max_size=9) | st.none()), pa.string())),
