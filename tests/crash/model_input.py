@@ -13,7 +13,7 @@ Timers fire at their due times whatever ticks there are, so of the ticks only th
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -22,12 +22,14 @@ from crash.left_behind import Line, P0Decision
 from reference.registry import REGISTRY, Types
 
 from connectors.log.interface import Record
+from state.model.addresses import ANDROID, ANY, APPLE_PLATFORMS, WEB
 from state.model.keys import groups_of_partition
 
 _TYPE_FIELDS = {
     "window_ms": "window", "ttl_ms": "ttl", "channels": "channels", "policy": "policy", "digest": "email_digest",
     "mail_wait_ms": "mail_wait",
 }  # fmt: skip
+_PLATFORMS = (*APPLE_PLATFORMS, ANDROID, WEB, ANY)
 _EVENT_FIELDS = (
     "event_id", "type", "priority", "actor", "target", "fan_out_type", "object", "segment", "payload", "to",
     "sender_id", "retracts", "parent_event_id",
@@ -170,8 +172,12 @@ class SettingTopics:
         return [record for record in self._records.get(place, ()) if start <= record.offset < end]
 
 
-def p0_simulations(decisions: list[P0Decision], topics: SettingTopics) -> dict[int, list[Line]]:
-    """P0's decision log as simulation records, by lane: each decision behind the settings that it had read."""
+def p0_simulations(
+    decisions: list[P0Decision], topics: SettingTopics, passed_over: Mapping[str, Sequence[str]]
+) -> dict[int, list[Line]]:
+    """P0's decision log as simulation records, by lane: each decision behind the settings that it had read, and behind
+    what was away of the channels that it passed over.
+    """
     lanes: dict[int, list[Line]] = {}
     settings: dict[int, Settings] = {}
     read: dict[tuple[int, str], int] = {}
@@ -183,7 +189,12 @@ def p0_simulations(decisions: list[P0Decision], topics: SettingTopics) -> dict[i
             for record in topics.up_to((topic, int(number)), start, end):
                 lines += _p0_setting(known, record, decision.now)
             read[decision.lane, name] = max(start, end)
+        away = [
+            f"{channel}/{each}" for channel in passed_over.get(decision.event["event_id"], ()) for each in _PLATFORMS
+        ]
+        lines += [known.kill({"scope": "away", "value": value}, decision.now) for value in away]
         lines.append(event_line(decision.event, decision.now, f"p0 {decision.lane}/{decision.offset}"))
+        lines += [known.kill({"scope": "away", "value": value, "on": False}, decision.now) for value in away]
     return lanes
 
 

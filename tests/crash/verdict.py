@@ -9,7 +9,7 @@ figures. The ledger is taken from its topic and, once more, from the archive.
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from reference.model import simulate
 from connectors.log.interface import Log
 
 _SHOWN = 5
+PASSED_OVER = "passed_over "
 _NAMES = re.compile(r"\S*[0-9/]\S*")
 _DECISION = (
     "event_id", "user", "outcome", "reason", "inbox", "emission_id", "channels", "decided_at", "until", "cap_hour",
@@ -89,8 +90,8 @@ def judge(directory: Path, environment: Mapping[str, str], truth: Truth, *, may_
     with log_of(directory, environment) as (_, log):
         decisions = DecisionLog(read_topic(log, "work"), log.partitions("work"))
         p0 = p0_decisions(directory)
-        expected = expect(log, decisions, p0)
         states = last_states(read_topic(log, "ledger"))
+        expected = expect(log, decisions, p0, _passed_over(states.values()))
         _check_ledger(verdict, expected, states, archived(directory, log))
         users = sorted({work["user"] for _, _, work in decisions.works if work["k"] == "preference"})
         users = sorted({line["user"] for line in states.values()} | set(users))
@@ -119,14 +120,28 @@ def _check_dead_letters(log: Log, failed: int) -> list[str]:
     return problems
 
 
-def expect(log: Log, decisions: DecisionLog, p0: list[P0Decision]) -> Expected:
+def _passed_over(states: Iterable[Line]) -> dict[str, list[str]]:
+    """By event, the channels that its decision passed over. P0 hears of that out of band, and its decision log has no
+    word of it: the ledger's is taken, and what follows from it is judged.
+    """
+    reasons = ((line["event_id"], line["reason"] or "") for line in states if line["kind"] == "decision")
+    return {
+        event_id: reason.removeprefix(PASSED_OVER).split(",")
+        for event_id, reason in reasons
+        if reason.startswith(PASSED_OVER)
+    }
+
+
+def expect(
+    log: Log, decisions: DecisionLog, p0: list[P0Decision], passed_over: Mapping[str, Sequence[str]]
+) -> Expected:
     """Decide both decision logs by the reference model, group by group and lane by lane."""
     topics = SettingTopics({topic: read_topic(log, topic) for topic in P0_SETTINGS})
     expected = Expected({}, {}, set())
     with registry_of(decisions.tables):
         for lines in decisions.simulations().values():
             _take(expected, simulate(lines, inbox=True))
-        for lines in p0_simulations(p0, topics).values():
+        for lines in p0_simulations(p0, topics, passed_over).values():
             result = simulate(lines, inbox=True)
             expected.p0_emissions |= {line["emission_id"] for line in result if line["kind"] == "emission"}
             _take(expected, result)
