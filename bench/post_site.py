@@ -25,6 +25,7 @@ from bench.processes import cpu_seconds, peak_rss_mb
 from bench.sites import addresses_of, document, open_log
 from connectors.log import NewRecord
 from connectors.log.topics import topic_specs
+from flows.config.served import served
 from flows.config.settings import Settings
 from flows.decide import DIRECTORY as DECIDE
 from flows.process.open import clock_ms
@@ -134,6 +135,7 @@ def _prepare_decide(path: Path, groups: list[npt.NDArray[np.int64]]) -> None:
         each.pop("quiet_hours", None)
     quiet, largest = _quiet_now(), max(groups, key=len)
     pattern = store.load(0, _REGISTRY)
+    pattern.users.serve(served(Settings()))
     for work in _works(largest, lambda: _own_document(choose, quiet, documents), choose):
         apply(pattern, work, 0)
     for group, numbers in enumerate(groups):
@@ -164,6 +166,7 @@ def _copy_users(pattern: UserTable, names: list[str], users: UserTable) -> None:
     for column in ("usable", "push_devices", "known", "preference_version", "endpoint_version"):
         getattr(users, column)[part] = getattr(pattern, column)[part]
     users.set_as_stored(part, pattern.as_stored(part))
+    users.served = pattern.served
     users.changed.update(range(len(names)))
 
 

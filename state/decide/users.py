@@ -6,7 +6,7 @@ Preference documents repeat, so each distinct one (without mutes) is compiled on
 what he has set. Row numbers are stable; rows are never removed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -17,7 +17,7 @@ import orjson
 from state.decide.packed_texts import PackedTexts, TextStretch, grown
 from state.decide.packed_values import AnyRows, PackedValues
 from state.decide.preferences import EMPTY, PreferenceTable
-from state.model.addresses import Served, canonical
+from state.model.addresses import Served, canonical, moved_places
 from state.model.channels import CHANNEL_BIT
 from state.model.delivery import (
     DeviceAddress,
@@ -233,14 +233,22 @@ class UserTable:
         return canonical(self.served, endpoint.channel, endpoint.platform, endpoint.address)
 
     def serve(self, served: Served | None) -> None:
-        """From here on providers reach this; what is on file stays, and counts as far as it is reached."""
-        if served != self.served:
-            self.served = served
-            self.judge_all()
+        """From here on providers reach this; what is on file stays, and counts as far as it is reached.
 
-    def judge_all(self) -> None:
-        """Work out again which channels reach each user."""
+        Where a provider comes to others, only those whom it concerns are judged again: that takes five times as long
+        as to see whom it concerns, and no event is decided meanwhile.
+        """
+        if served != self.served:
+            earlier, self.served = self.served, served
+            self.judge_all(moved_places(earlier, served) if earlier is not None and served is not None else None)
+
+    def judge_all(self, concerned: Callable[[str, str | None], bool] | None = None) -> None:
+        """Work out again which channels reach each user; `concerned`: only of whom a registration's channel and
+        platform are.
+        """
         for row, packed in self.endpoints.items():
+            if concerned and not any(concerned(each.channel, each.platform) for each in packed_endpoints(packed)):
+                continue
             before = self.usable[row], self.push_devices[row], self.reached[row]
             self._judge(row, packed)
             if before != (self.usable[row], self.push_devices[row], self.reached[row]):

@@ -24,7 +24,7 @@ was not given.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import NamedTuple
@@ -198,6 +198,13 @@ def kind_reached(served: Served, channel: str, platform: str | None) -> str | No
     if [*platforms] == [ANY]:  # of a channel without platforms, what a record says of one means nothing
         return platforms.get(ANY)
     return platforms.get((platform or ANY).lower())
+
+
+def moved_places(before: Served, now: Served) -> Callable[[str, str | None], bool]:
+    """Of a channel and a platform: whether another kind of address is served than before."""
+    return cache(
+        lambda channel, platform: kind_reached(before, channel, platform) != kind_reached(now, channel, platform)
+    )
 
 
 def is_served_by(served: Served | None, channel: str, platform: str | None, places: Collection[str]) -> bool:
