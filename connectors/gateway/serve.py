@@ -23,7 +23,7 @@ _GATHERED_BYTES_MAX = 64 * 1024
 _logger = structlog.get_logger(__name__)
 
 
-class _GatheringTransport:
+class GatheringTransport:
     """Writes at the end of a turn of the loop what came in it: an answer's head and body go out together."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -49,9 +49,9 @@ class _GatheringTransport:
         self._transport.close()
 
     def _flush(self) -> None:
-        if self._parts:
+        if self._parts and not self.is_closing():  # else who waited has gone, and uvloop's transport may be closed
             self._transport.write(b"".join(self._parts))
-            self._parts, self._bytes = [], 0
+        self._parts, self._bytes = [], 0
 
 
 def bounded_protocol(options: GatewayOptions) -> type[asyncio.Protocol]:
@@ -66,7 +66,7 @@ def bounded_protocol(options: GatewayOptions) -> type[asyncio.Protocol]:
         head_timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's own type
-            super().connection_made(cast("asyncio.Transport", _GatheringTransport(transport, self.loop)))
+            super().connection_made(cast("asyncio.Transport", GatheringTransport(transport, self.loop)))
 
         def on_message_begin(self) -> None:
             self.in_head, self.head_bytes = True, 0
@@ -118,7 +118,9 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        while not (self._may_serve() or self.should_exit):  # noqa: ASYNC110 - another process makes it true
+        while not self._may_serve():
+            if self.should_exit:
+                return
             await asyncio.sleep(_LOOK_S)
         await super().startup(sockets)
         if self.started and self._on_ready is not None:

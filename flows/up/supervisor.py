@@ -226,7 +226,8 @@ class Supervisor:
 
 
 def process_table(settings: Settings, cluster_ports: Sequence[int] = ()) -> list[ProcessSpec]:
-    """What is started, in this order. The gateways make the system reachable: they are last, and behind the flows.
+    """What is started, in this order. The gateways make the system reachable: they are last, and behind the flows, that
+    of P0 behind its own alone.
 
     `cluster_ports`: one for each process of decide, if there are several.
     """
@@ -234,7 +235,7 @@ def process_table(settings: Settings, cluster_ports: Sequence[int] = ()) -> list
     names = [spec.name for spec in flows]
     return [
         *flows,
-        _spec(settings, "p0-gateway", "module", "flows.gateway", "p0", "--behind", *names, turn=1),
+        _spec(settings, "p0-gateway", "module", "flows.gateway", "p0", "--behind", "transactional", turn=1),
         _spec(settings, "gateway", "module", "flows.gateway", "ordinary", "--behind", *names, turn=1, nice=_NICE),
     ]
 

@@ -4,17 +4,18 @@ import asyncio
 import http.client
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvicorn
+import uvloop
 from helpers.callers import user_call
 from helpers.gateway import running
 from helpers.logs import captured_logs
 
 from connectors.gateway.many_users import MANY, ManyUsers
 from connectors.gateway.options import GatewayOptions, ServeOptions, UserTokens
-from connectors.gateway.serve import proxy_settings
+from connectors.gateway.serve import GatheringTransport, proxy_settings
 from connectors.metrics import PREFERENCE_FLOODS
 from flows.config.settings import load_settings
 from infra.services import free_port
@@ -134,3 +135,37 @@ def test_an_answer_goes_out_in_one_piece(tmp_path: Path) -> None:
             assert body
             assert f"content-length: {len(body)}".encode() in head.lower()
         assert client.recv(1) == b""
+
+
+def test_an_answer_to_who_has_just_gone_is_no_error_of_the_loop() -> None:
+    """uvloop's transport refuses what is written once it is closed, and the loop logged that."""
+    errors: list[dict[str, Any]] = []
+    calls: list[str] = []
+
+    class Answering(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.loop = asyncio.get_running_loop()
+            self.transport = GatheringTransport(cast(asyncio.Transport, transport), self.loop)
+
+        def eof_received(self) -> None:
+            self.loop.call_soon(self.answer)
+
+        def answer(self) -> None:
+            calls.append("answer")
+            self.transport.write(b"too late")
+
+        def connection_lost(self, _exc: Exception | None) -> None:
+            calls.append("lost")
+            self.loop.call_later(0.01, gone.set)
+
+    async def go() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
+        server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.close()
+        await gone.wait()
+        server.close()
+
+    gone = asyncio.Event()
+    uvloop.run(go())
+    assert (calls, errors) == (["answer", "lost"], [])

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from connectors.log.embedded.log import EmbeddedLog
 from flows.config.settings import Settings
 from flows.gateway import main
 from flows.process.opening import open_configured_log, system_topics
-from flows.process.run_files import mark_ready
-from flows.up.supervisor import FLOW_PROCESSES, SANDBOX
+from flows.process.run_files import mark_ready, ready_file
+from flows.up.supervisor import FLOW_PROCESSES, SANDBOX, process_table
 from infra.services import free_port, wait_port
 from state.model.audit import AuditRecord
 
@@ -93,8 +94,9 @@ def test_a_gateway_that_starts_loads_what_reads_the_ledger_if_somebody_may_come_
         process.wait(40)
 
 
-def test_a_gateway_takes_nothing_until_the_processes_that_it_is_behind_are_ready(tmp_path: Path) -> None:
-    """It took events for seconds while flows refused to start."""
+@pytest.fixture
+def gateway_behind(tmp_path: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Port and process of one that is behind two others and has opened its stores."""
     log = EmbeddedLog(tmp_path, clock=lambda: time.time_ns() // 1_000_000)
     log.ensure_topics(system_topics(Settings()))
     log.close()
@@ -103,16 +105,45 @@ def test_a_gateway_takes_nothing_until_the_processes_that_it_is_behind_are_ready
     command = [sys.executable, "-m", "flows.gateway", "p0", "--behind", "decide", "deliver"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
-        mark_ready(tmp_path, "decide")
         wait_for((tmp_path / "state" / "gateway-p0" / "admission").exists, what="it has opened its stores")
-        time.sleep(1)
-        with socket.socket() as probe:
-            assert probe.connect_ex(("127.0.0.1", port))
-        mark_ready(tmp_path, "deliver")
-        wait_port(port, process)
+        yield port, process
     finally:
         process.terminate()
         assert process.wait(40) == 0
+
+
+def test_a_gateway_takes_nothing_until_the_processes_that_it_is_behind_are_ready(
+    gateway_behind: tuple[int, subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """It took events for seconds while flows refused to start."""
+    port, process = gateway_behind
+    mark_ready(tmp_path, "decide")
+    time.sleep(1)
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port))
+    mark_ready(tmp_path, "deliver")
+    wait_port(port, process)
+
+
+def test_a_gateway_that_is_told_to_end_while_it_waits_takes_nothing_either(
+    gateway_behind: tuple[int, subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """It opened its port for a moment, at the end of a start that was refused."""
+    _, process = gateway_behind
+    time.sleep(1)
+    process.terminate()
+    process.wait(40)
+    assert not ready_file(tmp_path, "p0-gateway").exists()
+
+
+def test_the_gateway_of_p0_waits_for_the_flow_of_p0_alone() -> None:
+    behind = {
+        spec.name: spec.command[spec.command.index("--behind") + 1 :]
+        for spec in process_table(Settings())
+        if "--behind" in spec.command
+    }
+    flows = tuple(process.name for process in FLOW_PROCESSES)
+    assert behind == {"p0-gateway": ("transactional",), "gateway": flows}
 
 
 def test_a_process_ends_with_its_owner_also_if_that_has_not_read_the_last_beat() -> None:
