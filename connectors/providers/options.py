@@ -113,10 +113,13 @@ class FcmOptions(_OverHttp):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebPushOptions(_OfAll):
-    """One VAPID key and how it is used. The rules of [egress] hold too."""
+    """A VAPID key and how it is used. The rules of [egress] hold too."""
 
     signing_key: Path | None = None
     """The PEM file with the private key, on P-256, whose public half web pages subscribe with (`carillon check`)."""
+    earlier_signing_key: Path | None = None
+    """The key that was there before: browsers that subscribed with it refuse the other and are sent to with it.
+    Default: none."""
     subject: str = ""
     """Whom a push service may tell of trouble: `mailto:` and an address of yours, or an https:// page."""
     hosts: tuple[str, ...] = PUSH_SERVICES

@@ -91,6 +91,8 @@ def build_request(delivery: Delivery, address: PushAddress, *, authorization: st
 
 _CREDENTIAL = re.compile(rb"vapid|jwt|authoriz", re.IGNORECASE)
 """What services say in a 400 that is about our key or token: VapidPkHashMismatch, UnauthorizedRegistration."""
+_OF_EARLIER_MAX = 100_000
+"""So many browsers are known to have subscribed with the earlier key; of others it is found out again."""
 
 
 class _RefusalBody(msgspec.Struct, frozen=True):
@@ -110,9 +112,14 @@ def parse_response(response: Response, delivery: Delivery) -> Result:
         return Rejected(reason, token_gone=delivery.registered_at)
     if status == 429:  # RFC 8030 8.4: of this subscription
         return Throttled(wait, reason, of_address=True)
-    if status in (401, 403) or (status == 400 and _CREDENTIAL.search(response.body)):
+    if _refuses_key(response):
         return Failed(reason)
     return Rejected(reason) if status < 500 else Failed(reason, retry_after=wait)
+
+
+def _refuses_key(response: Response) -> bool:
+    """Our key or token is refused: the message was not taken."""
+    return response.status in (401, 403) or (response.status == 400 and _CREDENTIAL.search(response.body) is not None)
 
 
 def _reason(response: Response) -> str:
@@ -134,20 +141,27 @@ class WebPushChannel:
         self.options, self.egress = options, egress
         self._clock_ms = clock_ms
         self._way_out: Egress | None = None
-        self._tokens: VapidTokens | None = None
+        self._tokens: list[VapidTokens] = []
+        """Of our key, and of the earlier one."""
+        self._of_earlier: set[int] = set()
+        """Hashes of the endpoints that were sent to with the earlier key, since ours was refused."""
 
     def provider_id(self, key: str) -> str:
         """The `carillon_id` of the data."""
         return carillon_id(key)
 
     async def connect(self) -> None:
-        """Load the key; connections open with the first sends.
+        """Load the keys; connections open with the first sends.
 
-        :raises ConfigurationError: an option is missing or the key cannot be read.
+        :raises ConfigurationError: an option is missing or a key cannot be read.
         """
-        key = load_signing_key(credential(self.options, "signing_key"), key="providers.webpush.signing_key")
-        self._tokens = VapidTokens(key, self.options.subject, clock_s=lambda: self._clock_ms() / 1000)
+        names = ["signing_key", *(["earlier_signing_key"] if self.options.earlier_signing_key else [])]
+        self._tokens = [self._tokens_of(name) for name in names]
         self._way_out = Egress(self.egress)
+
+    def _tokens_of(self, name: str) -> VapidTokens:
+        key = load_signing_key(credential(self.options, name), key=f"providers.webpush.{name}")
+        return VapidTokens(key, self.options.subject, clock_s=lambda: self._clock_ms() / 1000)
 
     async def check(self) -> CheckResult:
         """Reach the first service of the list; without a subscription, none can be asked for more."""
@@ -155,7 +169,7 @@ class WebPushChannel:
         if (url := parse_url(origin)) is None:
             return CheckResult(False, "no address")
         try:
-            response = await self._connected()[0].request(url, Request("/", {}, method="GET"), self.options.timeout)
+            response = await self._connected().request(url, Request("/", {}, method="GET"), self.options.timeout)
         except TransportError as error:
             return CheckResult(False, error.cause)
         return CheckResult(
@@ -163,17 +177,14 @@ class WebPushChannel:
         )
 
     async def send(self, delivery: Delivery) -> Result:
-        """One request, if the subscription is at a host of the list: when it was registered, the list was another."""
-        way_out, tokens = self._connected()
+        """One request, if the subscription is at a host of the list: when it was registered, the list was another.
+        A second one with the other key where one is refused, and that key is remembered for the browser.
+        """
         address = read_subscription(delivery.address, self.options.hosts)
         if isinstance(address, SubscriptionFault):
             return Rejected(f"subscription: {address.complaint[0]}")
-        with building():
-            request = build_request(
-                delivery, address, authorization=tokens.authorization(address.origin), now_ms=self._clock_ms()
-            )
         try:
-            response = await way_out.request(address.url, request, self.options.timeout)
+            response = await self._answered(delivery, address)
         except RefusedError as error:
             return Rejected(error.cause)
         except TransportError as error:  # below a domain of the list, a user may have named what never was there
@@ -181,12 +192,37 @@ class WebPushChannel:
             return Failed(error.cause, ambiguous=error.ambiguous, of_address=unnamed)
         return parse_response(response, delivery)
 
+    async def _answered(self, delivery: Delivery, address: PushAddress) -> Response:
+        """By the key with which the browser subscribed; by the last that is tried, where it refuses all."""
+        subscription = hash(delivery.address)
+        tokens = self._tokens if subscription not in self._of_earlier else self._tokens[::-1]
+        for each in tokens[:-1]:
+            if not _refuses_key(response := await self._request(delivery, address, each)):
+                return response
+        response = await self._request(delivery, address, tokens[-1])
+        if len(tokens) > 1 and not _refuses_key(response):
+            self._note(subscription, earlier=tokens[-1] is not self._tokens[0])
+        return response
+
+    async def _request(self, delivery: Delivery, address: PushAddress, tokens: VapidTokens) -> Response:
+        with building():
+            request = build_request(
+                delivery, address, authorization=tokens.authorization(address.origin), now_ms=self._clock_ms()
+            )
+        return await self._connected().request(address.url, request, self.options.timeout)
+
+    def _note(self, subscription: int, *, earlier: bool) -> None:
+        """With which key a browser subscribed."""
+        if len(self._of_earlier) >= _OF_EARLIER_MAX:
+            self._of_earlier.clear()
+        (self._of_earlier.add if earlier else self._of_earlier.discard)(subscription)
+
     async def close(self) -> None:
         """See `Channel.close`."""
         if self._way_out is not None:
             await self._way_out.close()
 
-    def _connected(self) -> tuple[Egress, VapidTokens]:
-        if self._way_out is None or self._tokens is None:
+    def _connected(self) -> Egress:
+        if self._way_out is None:
             raise AssertionError("connect() comes before everything else")
-        return self._way_out, self._tokens
+        return self._way_out
