@@ -13,7 +13,7 @@ held for hours, and what all groups release at once would be in memory before an
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -81,8 +81,10 @@ class SliceTurns:
         self._room, self._monotonic = room, monotonic
         self._workers: dict[int, _OfWorker] = {}
         self._lock = threading.Lock()
-        self._stamps: dict[int, deque[int]] = {}
-        """By partition: of what waits, about in the order in which it came."""
+        self._stamps = defaultdict[int, Counter[int]](Counter)
+        """By partition: how much waits of each time, about in the order in which it came."""
+        self._waits = Counter[int]()
+        """By partition: how much waits."""
 
     @property
     def _mine(self) -> _OfWorker:
@@ -92,13 +94,12 @@ class SliceTurns:
         """Whether more of a partition may be read; each look at the log asks, and a turn begins with it."""
         self._mine.ends_at = self._monotonic() + _TURN_S
         self._mine.alternation.looked()
-        return len(self._stamps.get(partition, ())) < self._room
+        return self._waits[partition] < self._room
 
     def oldest_ms(self, partition: int) -> int | None:
         """When the oldest was written that waits."""
         with self._lock:
-            stamps = self._stamps.get(partition)
-            return (stamps[0] or None) if stamps else None  # 0: it does not read, and will be a dead letter
+            return next(iter(self._stamps[partition]), 0) or None  # 0: it does not read, and will be a dead letter
 
     def busy(self) -> bool:
         """Whether something waits in this thread."""
@@ -154,13 +155,18 @@ class SliceTurns:
         waiting = _InTurns(decider, entry, stamp_of(entry[1]))
         mine.put(waiting)
         with self._lock:
-            self._stamps.setdefault(decider.partition, deque()).append(waiting.stamp)
+            self._stamps[decider.partition][waiting.stamp] += 1
+            self._waits[decider.partition] += 1
 
     def _next(self, mine: _OfWorker) -> list[NewRecord]:
         decider, entry, stamp = mine.take()
         mine.decided[decider] = None
         with self._lock:
-            self._stamps[decider.partition].remove(stamp)  # nearly always the first
+            stamps = self._stamps[decider.partition]
+            stamps[stamp] -= 1
+            if not stamps[stamp]:
+                del stamps[stamp]
+            self._waits[decider.partition] -= 1
         return decider.decide([entry])
 
 

@@ -89,6 +89,18 @@ def test_it_is_told_since_when_something_waits() -> None:
     assert (turns.oldest_ms(1), turns.oldest_ms(0)) == (decode_work(first.value).stamp, None)
 
 
+def test_a_tick_that_several_groups_wait_for_counts_for_each_of_them() -> None:
+    clock = Clock()
+    turns, groups = SliceTurns(3, clock), [Group(number, clock, tick_s=1.0) for number in range(1, 9, 2)]
+    turns.has_room(1)
+    for each in groups:
+        list(turns.decide(each, as_decider(each), [tick_at(7)]))
+    assert (turns.has_room(1), turns.oldest_ms(1)) == (False, 1_007)
+    for left in (2, 1, 0):
+        list(turns.go_on())
+        assert (turns.has_room(1), turns.oldest_ms(1)) == (True, 1_007 if left else None)
+
+
 def test_no_more_is_read_of_a_partition_of_which_enough_waits() -> None:
     clock = Clock()
     turns, star = SliceTurns(3, clock), Group(1, clock, slice_s=1.0)
@@ -146,12 +158,14 @@ def test_a_turn_is_followed_by_a_look_at_the_log_or_a_pause() -> None:
 def test_a_group_decides_in_the_order_of_the_log(seed: int) -> None:
     rng, clock = random.Random(seed), Clock()
     turns = SliceTurns(rng.choice([1, 10, 1_000]), clock)
-    groups = [Group(number, clock, slice_s=rng.choice([0.001, 0.008, 0.05])) for number in range(5)]
+    groups = [Group(number, clock, rng.choice([0.001, 0.008, 0.05]), rng.choice([0, 0.008])) for number in range(5)]
     came, told, offset = defaultdict[int, list[int]](list), 0, 0
     for _ in range(rng.randint(1, 60)):
         turns.has_room(rng.randrange(2))
         for group in rng.sample(groups, rng.randint(0, 5)):
-            entries = [rng.choice([slice_at, event_at])(offset + number) for number in range(rng.randint(1, 9))]
+            entries = [
+                rng.choice([slice_at, event_at, tick_at])(offset + number) for number in range(rng.randint(1, 9))
+            ]
             offset += len(entries)
             came[group.group] += [each for each, _ in entries]
             told += len(list(turns.decide(group, as_decider(group), entries)))
@@ -162,3 +176,4 @@ def test_a_group_decides_in_the_order_of_the_log(seed: int) -> None:
     decided: dict[int, Any] = {group.group: group.decided for group in groups if group.decided}
     assert decided == dict(came)
     assert told == offset
+    assert [turns.oldest_ms(number) for number in range(2)] == [None, None]
