@@ -6,9 +6,9 @@ Bytes in RocksDB, all integers big-endian:
                                        scope_length u8, scope, sender_id (utf-8), and behind a NUL the
                                        fan_out_type (earlier versions: nothing)
     b"s" + scope (16 bytes)            scope_until u64, content (32 bytes), event_id (utf-8)
-    b"t" + until u64 + an event's key           keys of the two kinds above, each behind its length (u16): when to look
-                                       whether they can go. Earlier versions: empty, and the key that is looked at in
-                                       place of the event's
+    b"t" + until u64 + an event's key + now u64    keys of the two kinds above, each behind its length (u16): when to
+                                       look whether they can go. Earlier versions: empty, and the key that is looked at
+                                       in place of the event's and now
     b"v"                               layout version, u8
 """
 
@@ -348,5 +348,6 @@ class _View:
             for first in range(0, len(keys), _LISTED_MAX):
                 listed = keys[first : first + _LISTED_MAX]
                 value = b"".join([_LENGTH.pack(len(key)) + key for key, _ in listed])
-                batch.put(b"t" + _TIME.pack(until_ms) + listed[0][1], value)
+                # A kept event that was cancelled and comes again has the same time and key: not in place of the others.
+                batch.put(b"t" + _TIME.pack(until_ms) + listed[0][1] + _TIME.pack(self._now_ms), value)
         return batch

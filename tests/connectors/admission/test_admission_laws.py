@@ -440,6 +440,24 @@ def test_embedded_store_sweeps_a_group_piece_by_piece(tmp_path: Path) -> None:
     run(main())
 
 
+def test_embedded_store_sweeps_those_who_came_with_a_kept_event_that_was_cancelled_and_came_again(
+    tmp_path: Path,
+) -> None:
+    """Its entry in the time index replaced that of them all."""
+
+    async def main() -> None:
+        store = RocksAdmissionStore(tmp_path / "admission")
+        group = [claim(f"e{number}", idempotency_key=f"k{number}") for number in range(9)]
+        await store.reserve(group, NOW)
+        await store.forget("e0")
+        await store.reserve(group[:1], NOW + 1)
+        store.sweep(NOW + 24 * HOUR, most=1000)
+        assert [*_stored(store)] == [b"v"]
+        await store.close()
+
+    run(main())
+
+
 def test_embedded_store_sweeps_what_an_earlier_version_wrote(tmp_path: Path) -> None:
     """An entry of the time index for each key, with nothing in it."""
 
