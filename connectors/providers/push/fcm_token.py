@@ -134,10 +134,12 @@ class AccessToken:
 
     def _over(self, renewal: asyncio.Task[str]) -> None:
         self._renewal = None
-        if not renewal.cancelled() and isinstance(failure := renewal.exception(), AccessTokenError):
+        if renewal.cancelled():
+            return
+        if isinstance(failure := renewal.exception(), AccessTokenError):
             self._failure, self._pause_until_s = failure, self._clock_s() + _PAUSE_S
             self._say_refused(failure.cause, failure.remedy)
-        elif not renewal.cancelled():
+        elif failure is None:
             self._say_refused("", "")
 
     def _say_refused(self, cause: str, remedy: str) -> None:

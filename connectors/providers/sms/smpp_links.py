@@ -36,7 +36,7 @@ class SmscLink:
         *,
         uniform: Callable[[float, float], float],
         wait_s: float = 0.5,
-        held_s: float = 30.0,
+        held_s: float = 5.0,
     ) -> None:
         """`uniform` draws from a range; `wait_s`: the first wait; a session that ends before `held_s` is as one that
         could not be opened.
