@@ -145,6 +145,8 @@ def _named(hint: Any, value: Any, key: str, faults: list[str]) -> dict[str, Any]
 def _scalar(hint: Any, value: Any, key: str) -> Any:
     if hint is Any:
         return _any(value)
+    if hint is object:  # somebody else says of what kind it is: a telephone number in the environment is no number
+        return value
     if hint is Path:
         return Path(_text(value, key)).expanduser()
     if hint is Secret:

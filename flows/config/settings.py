@@ -243,7 +243,7 @@ class ProviderOptions:
     """Signed webhooks to the addresses of users."""
     chat: ChatOptions | None = None
     """Messages to users' chats: incoming webhooks as Slack has them."""
-    installed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    installed: Mapping[str, Mapping[str, object]] = field(default_factory=dict, repr=False)
     """Providers that other installed packages bring, by name; each has the keys that its package says."""
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from helpers.places import ROOT
 
 from flows.config.access import senders_in_force
 from flows.config.credentials import development_credentials
-from flows.config.options import example, format_duration, masked, parse_duration
+from flows.config.options import EnvironmentText, example, format_duration, load, masked, parse_duration
 from flows.config.settings import Settings, load_settings
 from state.model.errors import ConfigurationError
 
@@ -259,3 +260,23 @@ def test_a_broken_link_is_no_missing_file(tmp_path: Path, monkeypatch: pytest.Mo
         file.symlink_to(target)
         with pytest.raises(ConfigurationError, match=r"carillon\.toml: cannot be read"):
             load_settings(environment={})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OfAPackage:
+    caller: str
+    rate: float = 1.0
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Installed:
+    installed: Mapping[str, Mapping[str, object]]
+
+
+def test_the_package_says_of_what_kind_its_options_are_also_in_the_environment() -> None:
+    """A telephone number looks like a number."""
+    given = {"caller": EnvironmentText("4930123456"), "rate": EnvironmentText("2.5"), "hosts": EnvironmentText("a, b")}
+    loaded = load(_Installed, {"installed": {"voice": given}}, where="providers")
+    options = load(_OfAPackage, loaded.installed["voice"], where="providers.installed.voice")
+    assert options == _OfAPackage(caller="4930123456", rate=2.5, hosts=("a", "b"))
