@@ -1,7 +1,7 @@
 """A data directory with many followers of one author, and the flows' processes over it, as `carillon up` starts them.
 
 The users are put into decide's store as if the first record of `work` had brought all of them: sent one by one through
-the log, ten million would take hours. What the users of one key group set is copied to those of the others. Ids are of
+the log, ten million would take hours. What some users set is copied to the others. Ids are of
 14 characters; 60 % have a phone, 10 % a second one, 20 % mail; 18 % are in quiet hours now, 12 % have one of 50 other
 documents.
 """
@@ -49,6 +49,8 @@ STATIONS = ("sequence", "decide", "inbox")
 """Processes; track shares that of inbox. What is sent is another bench's matter."""
 _REGISTRY = load_registry()
 _HOUR_MS = 3_600_000
+_APART = 7
+"""The users of a key group set what those of the one before set, so many further on."""
 _READY_S = 300
 
 
@@ -133,15 +135,15 @@ def _prepare_decide(path: Path, groups: list[npt.NDArray[np.int64]]) -> None:
     documents = [document(choose) for _ in range(50)]
     for each in documents:
         each.pop("quiet_hours", None)
-    quiet, largest = _quiet_now(), max(groups, key=len)
-    pattern = store.load(0, _REGISTRY)
+    quiet, pattern = _quiet_now(), store.load(0, _REGISTRY)
     pattern.users.serve(served(Settings()))
-    for work in _works(largest, lambda: _own_document(choose, quiet, documents), choose):
+    users = max(map(len, groups)) + KEY_GROUPS * _APART
+    for work in _works(users, lambda: _own_document(choose, quiet, documents), choose):
         apply(pattern, work, 0)
     for group, numbers in enumerate(groups):
         state = store.load(group, _REGISTRY)
         names = [_name(number) for number in numbers.tolist()]
-        _copy_users(pattern.users, names, state.users)
+        _copy_users(pattern.users, group * _APART, names, state.users)
         for row in range(len(names)):
             state.followers.add(AUTHOR, row)
         if names:
@@ -152,20 +154,22 @@ def _prepare_decide(path: Path, groups: list[npt.NDArray[np.int64]]) -> None:
     store.close()
 
 
-def _copy_users(pattern: UserTable, names: list[str], users: UserTable) -> None:
-    """Others who set what the first of the pattern have set: to apply each record would take six times as long."""
-    part = slice(0, len(names))
+def _copy_users(pattern: UserTable, first: int, names: list[str], users: UserTable) -> None:
+    """Others who set what those of the pattern from `first` on have set: to apply each record would take six times as
+    long.
+    """
+    mine, theirs = slice(0, len(names)), slice(first, first + len(names))
     hashes = np.fromiter(map(user_hash, names), np.uint64, len(names))
     tags = np.frombuffer(b"".join(map(user_tag, names)), "<u8")
     users.extend(stretch_of(names, hashes), tags)
-    users.endpoints.extend(0, [pattern.endpoints.get(row) for row in range(len(names))])
-    stored = list(dict.fromkeys(pattern.preferences.documents[number] for number in pattern.preference[part].tolist()))
-    number_of = {document: number for number, document in enumerate(stored)}
-    chosen = [number_of[pattern.preferences.documents[number]] for number in pattern.preference[part].tolist()]
-    users.assign_documents(0, stored, chosen)
+    users.endpoints.extend(0, [pattern.endpoints.get(row) for row in range(theirs.start, theirs.stop)])
+    numbers = pattern.preference[theirs].tolist()
+    stored = {number: place for place, number in enumerate(dict.fromkeys(numbers))}
+    documents = [pattern.preferences.documents[number] for number in stored]
+    users.assign_documents(0, documents, [stored[number] for number in numbers])
     for column in ("usable", "push_devices", "known", "preference_version", "endpoint_version"):
-        getattr(users, column)[part] = getattr(pattern, column)[part]
-    users.set_as_stored(part, pattern.as_stored(part))
+        getattr(users, column)[mine] = getattr(pattern, column)[theirs]
+    users.set_as_stored(mine, pattern.as_stored(theirs))
     users.served = pattern.served
     users.changed.update(range(len(names)))
 
@@ -184,11 +188,9 @@ def _own_document(
     return quiet if share < 0.18 else choose.choice(documents) if share < 0.3 else None
 
 
-def _works(
-    numbers: npt.NDArray[np.int64], document: Callable[[], dict[str, Any] | None], choose: random.Random
-) -> Iterator[Work]:
+def _works(users: int, document: Callable[[], dict[str, Any] | None], choose: random.Random) -> Iterator[Work]:
     now = clock_ms()
-    for number in numbers.tolist():
+    for number in range(users):
         user = _name(number)
         yield FollowWork(g=0, stamp=now, follower=user, followee=AUTHOR, on=True)
         if (own := document()) is not None:

@@ -107,6 +107,11 @@ class GroupDecider:
             pass
         return outputs
 
+    def releases(self, value: bytes) -> bool:
+        """Whether a record is a tick at which something is due."""
+        stamp = tick_stamp(value)
+        return stamp is not None and stamp >= self._state.pending.next_due()
+
     def advance(self, offset: int) -> None:
         """No record below `offset` that was not decided is for this group: its state is that of `offset` too."""
         if offset > self._state.place + 1:

