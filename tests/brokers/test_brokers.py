@@ -38,9 +38,8 @@ P0_FIRST_S = 2.0
 """Below that nobody asks who was first."""
 VICTIMS = ("sequence", "transactional", "p0-gateway")
 """Who is killed while all brokers are away; nobody else ends for any fault of theirs."""
-REFUSED_S = 18.0
-"""A gateway says no at the latest so long after the post: its deadline for the log is ten seconds, and some load, as 15
-were seen."""
+REFUSED_S = 13.0
+"""A gateway says no at the latest so long after the post: its deadline for the log is ten seconds, and some load."""
 
 
 class Story:
