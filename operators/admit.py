@@ -67,7 +67,8 @@ class Rules:
         registry = self.types.current
         plain = plain_event(body)
         if plain is not None and _is_ordinary(plain, profile := registry.profile(plain.type), sender):
-            event = plain.resolved(profile, sender.sender_id, plain.event_id or new_event_id(), now_ms)
+            raw = plain.raw(sender.sender_id, plain.event_id or new_event_id())
+            event = resolve(raw, registry, ingested_at=now_ms)
             given = plain.event_id is not None
             return Admitted(event, claim(event, given=given, repeat_window_ms=profile.repeat_window_ms))
         return self.judge_closely(body, sender, now_ms=now_ms, new_event_id=new_event_id)

@@ -12,8 +12,7 @@ from msgspec import Meta
 
 from operators.private_numbers import DIGITS_MIN, count_digits
 from state.model.documents import PAYLOAD_BYTES_MAX, Document, Exact
-from state.model.event import Event
-from state.model.registry import TypeProfile
+from state.model.event import RawEvent
 
 _Short = Annotated[str, Meta(min_length=1, max_length=256)]
 """`Text` but for its characters: those of all texts of an event are looked at together."""
@@ -35,22 +34,13 @@ class PlainEvent(Document):
     ttl_ms: Exact | None = None
     created_at: Exact | None = None
 
-    def resolved(self, profile: TypeProfile, sender_id: str, event_id: str, now_ms: int) -> Event:
-        """As `state.model.event.resolve`."""
-        return Event(
-            event_id=event_id,
-            type=self.type,
-            priority=self.priority or profile.klass,
-            sender_id=sender_id,
-            actor=self.actor,
-            target=self.target,
-            object=self.object,
-            payload=self.payload,
-            ttl_ms=profile.ttl_ms if self.ttl_ms is None else self.ttl_ms,
-            idempotency_key=self.idempotency_key,
-            created_at=self.created_at,
-            ingested_at=now_ms,
-        )
+    def raw(self, sender_id: str, event_id: str) -> RawEvent:
+        """As any other event that was sent."""
+        return RawEvent(
+            event_id=event_id, type=self.type, priority=self.priority, sender_id=sender_id, actor=self.actor,
+            target=self.target, object=self.object, payload=self.payload, ttl_ms=self.ttl_ms,
+            idempotency_key=self.idempotency_key, created_at=self.created_at,
+        )  # fmt: skip
 
 
 def plain_event(body: Any) -> PlainEvent | None:
