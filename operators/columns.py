@@ -45,8 +45,8 @@ class PreferenceColumns:
         self._quiet_from: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self._quiet_until: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         """`quiet` holds from the one instant until before the other: clocks of groups differ."""
-        self._fresh = range(0)
-        """Instants at which all of them hold."""
+        self._fresh = (0, 0)
+        """From which instant until before which all of them hold."""
         self._renewed = table.register()
         self._types: dict[TypeProfile, _TypeColumns] = {}
 
@@ -58,8 +58,8 @@ class PreferenceColumns:
             for number in self._renewed:
                 self._renew(number)
             self._renewed.clear()
-            self._fresh = range(0)
-        if now not in self._fresh:
+            self._fresh = (0, 0)
+        if not self._fresh[0] <= now < self._fresh[1]:
             self._refresh_quiet(now, size)
 
     def _resize(self, size: int) -> None:
@@ -85,7 +85,7 @@ class PreferenceColumns:
             self._quiet_from[number] = now
             if quiet is not None and self.quiet[number]:
                 self.quiet_end[number] = quiet_end(quiet, now)
-        self._fresh = range(int(self._quiet_from[:size].max()), int(self._quiet_until[:size].min()))
+        self._fresh = int(self._quiet_from[:size].max()), int(self._quiet_until[:size].min())
 
     def of_type(self, profile: TypeProfile) -> _TypeColumns:
         """The columns of a type, up to date."""

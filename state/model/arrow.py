@@ -114,6 +114,8 @@ def _narrowest(values: npt.NDArray[Any]) -> np.dtype[Any]:
             if highest < above:
                 return kind
     lowest, highest = int(values.min(initial=0)), int(values.max(initial=0))
+    if lowest < 0 and highest >= _UNSIGNED[-1][0]:  # beside a negative one NumPy would take a float for it
+        return values.dtype
     return np.result_type(np.min_scalar_type(lowest), np.min_scalar_type(highest))
 
 
