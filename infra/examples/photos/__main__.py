@@ -8,9 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from carillon_client import Client
 
@@ -52,10 +54,18 @@ def main() -> int:
         )
         Thread(target=server.serve_forever, daemon=True).start()
         print(WELCOME.format(origins=origins, **first), flush=True)
+    teller = Thread(target=_tell, args=(lines,))
+    teller.start()
+    while teller.is_alive():
+        teller.join(0.2)  # not for ever: Linux may give a signal to a thread that starts another
+    return carillon.wait()
+
+
+def _tell(lines: Iterable[Mapping[str, Any]]) -> None:
+    """Print what went wrong, until Carillon ends."""
     for line in lines:
         if line["event"] in ("hung", "stalled") or line.get("code"):
             print("Carillon:", line, flush=True)
-    return carillon.wait()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import urllib.error
 from collections.abc import Callable
 from contextlib import suppress
 from http.cookies import SimpleCookie
@@ -46,7 +45,7 @@ class Request(BaseHTTPRequestHandler):
         session = SimpleCookie(self.headers["cookie"] or "").get("session")
         try:
             self._call(self.path, self.people.get(session.value) if session else None, given)
-        except (CarillonError, urllib.error.URLError) as error:
+        except (CarillonError, OSError) as error:  # also a gateway that is late
             self._answer(502, "text/plain", str(error))
 
     def _call(self, path: str, me: str | None, given: Any) -> None:

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -150,7 +152,15 @@ def test_who_switches_likes_off_is_told_of_none_and_one_sees_why(example: Exampl
     expect(bo.locator("#pushes")).to_be_empty()
 
 
+def ask(url: str) -> None:
+    """Until nothing answers. Each request starts a thread in the site, which Linux may give the signal."""
+    with suppress(OSError, HTTPException):
+        while True:
+            urllib.request.urlopen(url, timeout=5).read()
+
+
 def test_ctrl_c_ends_both(example: Example) -> None:
+    threading.Thread(target=ask, args=(example.urls[0],), daemon=True).start()
     example.process.send_signal(signal.SIGINT)
     assert example.process.wait(STOP_S) == 0
     assert [line for line in example.lines if line.startswith("Carillon:")] == []
