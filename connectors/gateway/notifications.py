@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from itertools import zip_longest
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -148,7 +148,7 @@ class Posts:
 
     async def _begun(self, judged: list[_JudgedPost]) -> list[_JudgedPost]:
         """With the answers to repeats of what goes in stages and is older than the store remembers."""
-        return [(await self._repeat(one) or one) if _is_named_rollout(one) else one for one in judged]
+        return [(await self._repeat(named) or one) if (named := _named_rollout(one)) else one for one in judged]
 
     def _within_limit(self, judged: _JudgedPost) -> _JudgedPost:
         if not isinstance(judged, Admitted):
@@ -199,8 +199,9 @@ def _refused(deferred: _Deferred) -> ProblemError:
     return deferred.refusal
 
 
-def _is_named_rollout(judged: _JudgedPost) -> TypeGuard[Admitted]:
-    return isinstance(judged, Admitted) and judged.event.rollout is not UNSET and judged.claim.given
+def _named_rollout(judged: _JudgedPost) -> Admitted | None:
+    one = judged.admitted if isinstance(judged, _Deferred) else judged
+    return one if isinstance(one, Admitted) and one.event.rollout is not UNSET and one.claim.given else None
 
 
 def _segment_of(judged: _JudgedPost) -> str | None:

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 from helpers.gateway import Gateway, now_ms, running
+from helpers.obeying import wait_until_obeyed
 
 from connectors.gateway.records import event_records
+from connectors.load import load_record
 from state.model.event import RawEvent, RolloutPlan, resolve
+from state.model.load import LoadReport
 from state.model.registry import DAY_MS, load_registry
 
 NEWS = {"type": "announcement", "fan_out_type": "BROADCAST", "payload": {"title": "New"}}
@@ -140,6 +143,15 @@ def test_its_event_id_stays_taken_until_it_has_been_over_for_a_day(told: Gateway
     assert post(told, {"stages": [1, 100]}, event_id="free").status == 202
     with told.fault("unreadable"):
         assert post(told, {"stages": [1, 100]}, event_id="other").status == 503
+
+
+def test_a_repeat_of_it_has_its_answer_however_loaded_the_system_is(tmp_path: Path) -> None:
+    with running(tmp_path) as gateway:
+        begun_before(gateway, "taken", now_ms() - 3 * DAY_MS)
+        gateway.log.append([load_record(LoadReport("decide/0", 3, 0.9))])
+        wait_until_obeyed(gateway.directory, gateway.log)
+        assert post(gateway, {"stages": [1, 100]}, event_id="taken").json["repeat_of"] == "taken"
+        assert post(gateway, {"stages": [1, 100]}, event_id="new").status == 429
 
 
 def test_a_later_event_of_its_event_id_is_another_senders_and_no_way_to_it(told: Gateway) -> None:
