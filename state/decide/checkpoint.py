@@ -214,7 +214,7 @@ class GroupStore:
         """Encode what changed since the last call, with the offset it includes."""
         self._users_of(group).collect(state.users, self._put, self._delete)
         self._collect_pending(group, state)
-        state.forget_old_slots()
+        state.forget_old_emissions()
         self._collect_emissions(b"E", group, state.emissions)
         self._collect_emissions(b"C", group, state.slot_emissions)
         audiences = self._audiences(group, state)

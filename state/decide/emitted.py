@@ -19,6 +19,10 @@ DAY_MS = 86_400_000
 _NEVER = 1 << 62
 _LOOK_BACK = 1 << 12
 """Entries that are searched first for the latest ones of a user."""
+_ROOM = 256
+"""Entries that there is always room for."""
+_SPARE = 4
+"""Room for so many times what is left is given back."""
 _ONE = np.int32(1)  # of the counts' type: with a plain 1 `subtract.at` takes ten times as long
 
 
@@ -28,7 +32,7 @@ class EmissionLog:
     def __init__(self) -> None:
         self.hour: npt.NDArray[np.int32] = np.zeros(64, np.int32)
         self.day: npt.NDArray[np.int32] = np.zeros(64, np.int32)
-        self._rows: npt.NDArray[np.int32] = np.zeros(256, np.int32)
+        self._rows: npt.NDArray[np.int32] = np.zeros(_ROOM, np.int32)
         self._base = 0  # number of the entry at index 0 of the rows
         self._start = 0  # index of the oldest entry of the day
         self._hour_start = 0  # index of the oldest entry of the hour
@@ -60,7 +64,7 @@ class EmissionLog:
             return
         self._hour_start = self._leave(self.hour, self._hour_start, now - HOUR_MS)
         self._start = self._leave(self.day, self._start, now - DAY_MS)
-        if self._start > len(self._rows) // 2:
+        if self._start > len(self._rows) // 2 or 0 < self._start == self._end:
             self._compact()
         self._next_leave = min(self._leave_time(self._hour_start, HOUR_MS), self._leave_time(self._start, DAY_MS))
 
@@ -81,10 +85,15 @@ class EmissionLog:
         self._base += self._start
         self._hour_start -= self._start
         self._start, self._end = 0, kept
+        if len(self._rows) > max(_ROOM, kept * _SPARE):
+            self._rows = self._rows[: max(_ROOM, kept * 2)].copy()
         gone = max(int(np.searchsorted(self._run_firsts[: self._runs], self._base, side="right")) - 1, 0)
         for column in (self._run_times, self._run_firsts):
             column[: self._runs - gone] = column[gone : self._runs].copy()
         self._runs -= gone
+        if len(self._run_times) > max(_ROOM, self._runs * _SPARE):
+            room = max(_ROOM, self._runs * 2)
+            self._run_times, self._run_firsts = self._run_times[:room].copy(), self._run_firsts[:room].copy()
 
     def add(self, row: int, now: int) -> None:
         """Count one emission at `now`, which never falls."""

@@ -71,8 +71,9 @@ class GroupState:
             self.slot_emissions = EmissionLog()
         return self.slot_emissions
 
-    def forget_old_slots(self) -> None:
+    def forget_old_emissions(self) -> None:
         """Let go of what no longer counts: after a campaign, nobody may ask for it again."""
+        self.emissions.advance(self.now)
         if self.slot_emissions is not None:
             self.slot_emissions.advance(self.now)
             if self.slot_emissions.first_entry == self.slot_emissions.next_entry:

@@ -162,6 +162,21 @@ def test_a_restart_deletes_old_emissions_once(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_group_without_events_forgets_what_no_longer_counts(tmp_path: Path) -> None:
+    """Time passes there as everywhere, though nothing asks for the counts."""
+    hour = 3_600_000
+    store = GroupStore(tmp_path / "state")
+    state = store.load(3, REGISTRY)
+    state.users.row("u")
+    state.emissions.add_rows(np.arange(1, dtype=np.int32), hour)
+    for now, kept in ((2 * hour, 1), (25 * hour - 1, 1), (25 * hour, 0)):
+        state.now = now
+        store.collect(3, state)
+        assert state.emissions.next_entry - state.emissions.first_entry == kept
+    assert state.emissions.next_entry == 1
+    store.close()
+
+
 def test_counts_of_slots_are_stored_expire_and_then_cost_nothing(tmp_path: Path) -> None:
     directory, hour = tmp_path / "state", 3_600_000
     store = GroupStore(directory)

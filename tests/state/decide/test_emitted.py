@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +104,21 @@ def test_memory_is_that_of_a_day() -> None:
         log.add_rows(np.arange(1000, dtype=np.int32), day * DAY_MS)
     assert len(log._rows) <= 4096
     assert len(log._run_times) == 64
+
+
+@pytest.mark.parametrize("then", [0, 10])
+def test_what_a_campaign_took_is_given_back_a_day_later(then: int) -> None:
+    log = EmissionLog()
+    log.reserve_rows(100_000)
+    log.add_rows(np.arange(100_000, dtype=np.int32), 0)
+    for number in range(10_000):
+        log.add(number, number)
+    log.add_rows(np.arange(then, dtype=np.int32), DAY_MS)
+    log.advance(DAY_MS + 10_000)
+    assert (log.next_entry - log.first_entry, int(log.day.sum())) == (then, then)
+    assert len(log._rows) + len(log._run_times) <= 1_024
+    log.add(5, DAY_MS + 20_000)
+    assert (int(log.day[5]), log.nth_latest(5, 1)) == (1 + (then > 5), DAY_MS + 20_000)
 
 
 def test_an_hour_after_the_columns_were_filled_to_the_brim() -> None:
