@@ -25,7 +25,7 @@ from bench.sites import new_log, open_log
 from connectors.gateway.app import build_app
 from connectors.gateway.options import GatewayOptions, ServiceKey, UserTokens, hash_key
 from connectors.gateway.serve import serve
-from flows.process.collector import settle_collector
+from flows.process.memory import settle_memory
 from flows.process.open import clock_ms
 from operators.admit import Rules
 from state.model.registry import load_registry
@@ -119,7 +119,7 @@ def run_gateway(directory: Path) -> None:
     keys = (ServiceKey(hash_key(KEY), "producer", "bench", limit_per_s=10**9),)
     options = GatewayOptions(directory, keys=keys, users=UserTokens("x" * 32))
     app = build_app(options, log=log, rules=Rules(load_registry()), clock=clock_ms)
-    settle_collector()  # as `flows.gateway`
+    settle_memory()  # as `flows.gateway`
     serve(options, app, on_ready=lambda port: print(port, flush=True))
     log.close()
 

@@ -19,7 +19,7 @@ from bench.sites import PARTITIONS, new_log, open_log, run_flow
 from connectors.log import NewRecord
 from connectors.log.embedded.log import EmbeddedLog
 from flows import decide, inbox, sequence, track
-from flows.process.collector import settle_collector
+from flows.process.memory import settle_memory
 from flows.process.open import clock_ms
 from flows.steps.sequence.reading import SequenceOptions
 from flows.steps.sequence.source import SequenceParts
@@ -140,7 +140,7 @@ def measure(reached: int, events: int) -> dict[str, float]:
 
 
 def main(events: int = 20_000) -> None:
-    settle_collector()
+    settle_memory()
     for reached in (0, 6):
         found = measure(reached, events)
         text = "direct events, key of their own, no device" if not reached else "direct events, 60 % with a phone"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from bench.figures import record
 from bench.sites import phone_of
-from flows.process.collector import settle_collector
+from flows.process.memory import settle_memory
 from flows.steps.decide.outputs import OutputWriter
 from operators.decide import apply
 from state.decide.checkpoint import GroupStore
@@ -108,7 +108,7 @@ def _store(store: GroupStore, state: GroupState) -> None:
 
 def main() -> None:
     """Each size in both ways, one after the other."""
-    settle_collector()
+    settle_memory()
     for size in (250, 2_500, 10_000):
         work = f"posts to {size} followers in a key group, 18 % held"
         costs = {way: measure(size, WAYS[way]) for way in WAYS}

@@ -23,8 +23,8 @@ from connectors.log import NewRecord
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.topics import topic_specs
 from flows import track
-from flows.process.collector import settle_collector
 from flows.process.directories import LEDGER
+from flows.process.memory import settle_memory
 from flows.steps.decide.outputs import OutputWriter
 from operators.decide import apply
 from state.decide.group import GroupState
@@ -122,7 +122,7 @@ def _archive(directory: Path) -> float:
 
 
 def measured(directory: Path) -> Cost:
-    settle_collector()
+    settle_memory()
     ledger = directory / LEDGER / "0"
     used = _archive(directory)
     used -= _archive(directory)

@@ -30,10 +30,10 @@ from flows.config.access import gateway_options
 from flows.config.private_files import exposed_files
 from flows.config.served import served
 from flows.config.settings import Settings, configuration_file, load_settings
-from flows.process.collector import settle_collector
 from flows.process.directories import LEDGER
 from flows.process.expiry import keep_watching
 from flows.process.inboxes import inbox_reader
+from flows.process.memory import settle_memory
 from flows.process.noted_configuration import note_configuration
 from flows.process.open import clock_ms, keep_looking_at_clock, log_opener
 from flows.process.opening import open_configured_log
@@ -84,7 +84,7 @@ def run(settings: Settings, kind: GatewayKind, behind: Sequence[str] = ()) -> No
                 backstage=None if kind == "p0" else cache(partial(open_backstage, settings, log, types)),
                 texts=WrittenTexts(rules.profile, settings.sms.rules()),
             )
-            settle_collector()
+            settle_memory()
             serve(
                 options,
                 app,

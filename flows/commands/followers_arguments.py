@@ -43,14 +43,14 @@ def import_command(
     """
     from flows.commands.followers import FORMS, FollowersImport
     from flows.commands.import_rows import FOLLOWS_ROWS, USERS_ROWS
-    from flows.process.collector import settle_collector
+    from flows.process.memory import settle_memory
 
     for file in files:
         if file.suffix.lower() not in FORMS:
             raise typer.BadParameter(f"{file}: its name must end in one of {', '.join(FORMS)}", param_hint="FILE")
     settings, output = settings_beside(data), Output(as_json)
     kind = USERS_ROWS if users else FOLLOWS_ROWS
-    settle_collector()  # rows by the million, none of them in a cycle: a quarter of the time
+    settle_memory()  # rows by the million, none of them in a cycle: a quarter of the time
     with existing_log(settings) as log:
         try:
             FollowersImport(settings, log, kind, output, skip_bad=skip_bad, from_begin=from_begin, rate=rate).run(files)

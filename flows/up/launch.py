@@ -74,7 +74,7 @@ def _wait_for_end() -> None:
 
 def run_flows(names: Sequence[str], *, epoch: timedelta, ready: Callable[[], None]) -> int:
     """Run the flows until all are drained, calling `ready` once they run; gives the exit code."""
-    from flows.process.collector import settle_collector
+    from flows.process.memory import settle_memory
 
     stopping = install_drain()
     modules = [importlib.import_module(f"flows.{name}") for name in names]
@@ -83,7 +83,7 @@ def run_flows(names: Sequence[str], *, epoch: timedelta, ready: Callable[[], Non
     for name, module in zip(names, modules, strict=True):
         run = _runner(name, module, epoch)
         threads.append(threading.Thread(target=_guarded, args=(name, run, stopping, results), name=name, daemon=True))
-    settle_collector()
+    settle_memory()
     for thread in threads:
         thread.start()
     ready()
