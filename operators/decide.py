@@ -17,7 +17,7 @@ from operators.fan_out import audience_rows, in_hash_range
 from operators.filter import event_outcome, user_outcome
 from operators.outcomes import FinalOutcome
 from operators.retract import erase, read, retract, set_status
-from operators.route import AllowedChannels, allowed
+from operators.route import allowed
 from operators.templates import row_language
 from operators.waiting_mail import MAIL_KINDS, mail_comes
 from state.decide.group import GroupState
@@ -28,7 +28,7 @@ from state.model.delivery import Endpoint
 from state.model.event import Event
 from state.model.inbox import InboxOperation
 from state.model.records import Outputs
-from state.model.registry import load_registry
+from state.model.registry import TypeProfile, load_registry
 from state.model.work import (
     EndpointWork,
     EventWork,
@@ -139,7 +139,7 @@ def give_up(writer: OutcomeWriter, given_up: GivenUp) -> None:
 def _apply_record(writer: OutcomeWriter, record: Work) -> None:
     match record:
         case EventWork():
-            decide_event(writer, record.event, [writer.state.users.row(user) for user in dict.fromkeys(record.users)])
+            decide_event(writer, record.event, list(map(writer.state.users.row, dict.fromkeys(record.users))))
         case SliceWork():
             rows = audience_rows(writer.state, record.event)
             rows = in_hash_range(writer.state, rows, int(record.hash_from), int(record.hash_to))
@@ -199,7 +199,7 @@ def decide_event(writer: OutcomeWriter, event: Event, rows: AnyRows | list[int])
     age = 0 if event.fan_out_type == "FOLLOWERS" else None
     for row in map(int, rows):
         item = Item(event, state.place, now, inbox=False, follower_age_ms=age)
-        decide_one(writer, row, item, final or user_outcome(state, row, event, profile), now)
+        decide_one(writer, row, item, profile, final or user_outcome(state, row, event, profile), now)
 
 
 def _decide_bulk(writer: OutcomeWriter, event: Event, rows: RowNumbers, final: FinalOutcome | None) -> RowNumbers:
@@ -221,27 +221,27 @@ def _write_slice(writer: OutcomeWriter, decided: Slice) -> None:
             state.totals.emitted += int(np.add.reduce(state.users.deliveries(part, ending.route.chosen)))
 
 
-def decide_one(writer: OutcomeWriter, row: int, item: Item, final: FinalOutcome | None, now: int) -> None:
+def decide_one(
+    writer: OutcomeWriter, row: int, item: Item, profile: TypeProfile, final: FinalOutcome | None, now: int
+) -> None:
     """Rules B to E for one recipient whom A lets pass; `final` is what A found."""
     state, event = writer.state, item.event
     if final is not None:
         writer.end(row, item, final, now, None)
         return
-    profile = state.registry.profile(event.type)
     found = allowed(state, row, event, profile)
     if not found.channels:
         writer.end(row, item, no_channel(item, killed=found.inbox_killed), now, None)
         return
-    _enter_inbox(writer, row, item, found, windowed=profile.window_ms > 0)
+    if found.in_app:
+        _enter_inbox(writer, row, item, windowed=profile.window_ms > 0)
     if not found.interruptive:
         writer.end(row, item, FinalOutcome("INBOX", None), now, None)
         return
     arrive(writer, row, item, group_key(event, profile.window_ms, item.place), profile.window_ms, now)
 
 
-def _enter_inbox(writer: OutcomeWriter, row: int, item: Item, found: AllowedChannels, *, windowed: bool) -> None:
-    if not found.in_app:
-        return
+def _enter_inbox(writer: OutcomeWriter, row: int, item: Item, *, windowed: bool) -> None:
     event = item.event
     locale, _ = writer.state.users.profiles.get(row, (None, None))
     item.inbox = True

@@ -7,6 +7,8 @@ from state.model.event import Event
 from state.model.registry import DAY_MS, Registry
 from state.sequence.repeats import RepeatEntry, RepeatIndex, RepeatKey
 
+EventKeys = tuple[RepeatKey, RepeatKey | None]
+"""That of its id, and that of its scope if it has one."""
 EVENT_ID_WINDOW_MS = DAY_MS
 RETRY_WINDOW_MS = 30 * DAY_MS
 """Longer than the letters themselves are retained."""
@@ -28,23 +30,30 @@ def _scope_key(event: Event) -> RepeatKey | None:
     return ("kind", *repeat_kind(event)) if is_compared_by_content(event) else None
 
 
-def original_of(entries: RepeatIndex, event: Event, now: int) -> str | None:
-    """The event_id that `event` repeats at `now`, or None if it is new."""
-    known = entries.get(_id_key(event), now)
+def keys_of(event: Event) -> EventKeys:
+    """What an event is compared by."""
+    return _id_key(event), _scope_key(event)
+
+
+def original_of(entries: RepeatIndex, event: Event, now: int, keys: EventKeys | None = None) -> str | None:
+    """The event_id that `event` repeats at `now`, or None if it is new; `keys`: its `keys_of`, where they are known."""
+    own, key = keys or keys_of(event)
+    known = entries.get(own, now)
     if known is not None:
         return known.event_id
-    key = _scope_key(event)
     entry = entries.get(key, now) if key is not None else None
     if entry is None or (event.idempotency_key is None and entry.content != content_identity(event)):
         return None
     return entry.event_id
 
 
-def entries_of(registry: Registry, event: Event, now: int) -> list[tuple[RepeatKey, RepeatEntry]]:
+def entries_of(
+    registry: Registry, event: Event, now: int, keys: EventKeys | None = None
+) -> list[tuple[RepeatKey, RepeatEntry]]:
     """The entries of an accepted event: windows run from `now`, for a kept event from its release."""
-    start = max(now, event.deliver_at or 0)
-    found = [(_id_key(event), RepeatEntry(event.event_id, start + EVENT_ID_WINDOW_MS))]
-    key = _scope_key(event)
+    start = now if event.deliver_at is None else max(now, event.deliver_at)
+    own, key = keys or keys_of(event)
+    found = [(own, RepeatEntry(event.event_id, start + EVENT_ID_WINDOW_MS))]
     if key is not None:
         content = content_identity(event) if event.idempotency_key is None else b""
         expires = start + registry.profile(event.type).repeat_window_ms

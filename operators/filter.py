@@ -18,7 +18,7 @@ def event_outcome(
         return FinalOutcome("SUPPRESSED", "kill_switch")
     if now - (0 if profile.absolute_ttl else waited_ms) > event.in_time_until:
         return FinalOutcome("EXPIRED", None)
-    if state.kills.under_load and event.priority != "P0" and event.ttl_ms < SHED_BELOW_TTL_MS:
+    if state.kills.active and state.kills.under_load and event.priority != "P0" and event.ttl_ms < SHED_BELOW_TTL_MS:
         return SHED
     return None
 
@@ -33,7 +33,7 @@ def user_outcome(state: GroupState, row: int, event: Event, profile: TypeProfile
         return FinalOutcome("SUPPRESSED", "master_off")
     if not profile.mandatory and not type_enabled(preference, profile):
         return FinalOutcome("SUPPRESSED", "type_off")
-    if not urgent and not profile.mandatory and is_muted(state, row, event):
+    if state.users.mutes and not urgent and not profile.mandatory and is_muted(state, row, event):
         return FinalOutcome("SUPPRESSED", "muted")
     return None
 

@@ -75,13 +75,17 @@ class InboxShard:
         """
         if place.mark <= self._marks.get((place.source, place.group), _NOT_YET) and not again:
             return False
-        for part in operations.parts() if isinstance(operations, AddedSlice) else [operations]:
-            self._apply_part(place.group, part)
+        if isinstance(operations, AddedSlice):
+            for part in operations.parts():
+                self._apply_slice(place.group, part)
+        else:
+            for operation in operations:
+                self._apply(place.group, operation)
         self.pass_over(place)
         return True
 
-    def _apply_part(self, group: int, part: Sequence[StoredOperation] | AddedSlice) -> None:
-        if isinstance(part, AddedSlice) and self._slices.accepts(group, part):
+    def _apply_slice(self, group: int, part: AddedSlice) -> None:
+        if self._slices.accepts(group, part):
             self._add_slice(group, part)
         else:
             for operation in part:
@@ -89,8 +93,9 @@ class InboxShard:
 
     def pass_over(self, place: OutputHeader) -> None:
         """Everything up to this record of its source is dealt with."""
-        source = place.source, place.group
-        self._marks[source] = max(self._marks.get(source, _NOT_YET), place.mark)
+        source, mark = (place.source, place.group), place.mark
+        if mark > self._marks.get(source, _NOT_YET):
+            self._marks[source] = mark
         self._changed_marks.add(source)
         self._uncounted.add(place.group)
 

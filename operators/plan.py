@@ -15,14 +15,18 @@ Members = dict[int, list[str]]
 """Users by key group."""
 
 
-def plan_event(placement: Placement, event: Event, stamp: int, planned: int | None = None) -> Iterator[Work]:
+def plan_event(placement: Placement, event: Event, stamp: int, planned: int | None = None) -> Iterable[Work]:
     """The target's group, or those of the recipients that a campaign's event names, or a slice for each group where the
     audience may have someone, as was `planned` before.
     """
-    if event.fan_out_type == "DIRECT":
-        if event.target is not None:
-            yield EventWork(g=key_group(event.target), stamp=stamp, event=event, users=[event.target])
-        return
+    if event.fan_out_type != "DIRECT":
+        return _plan_many(placement, event, stamp, planned)
+    if event.target is None:
+        return []
+    return [EventWork(g=key_group(event.target), stamp=stamp, event=event, users=[event.target])]
+
+
+def _plan_many(placement: Placement, event: Event, stamp: int, planned: int | None) -> Iterator[Work]:
     if event.recipients is not msgspec.UNSET:
         bare = msgspec.structs.replace(event, recipients=msgspec.UNSET)
         for group, users in members_by_group(event.recipients).items():

@@ -101,7 +101,9 @@ def _routed(state: GroupState, row: int, event: Event, profile: TypeProfile) -> 
     listed = ordered_channels(state.users.preference_of(row), profile)
     if event.draft:
         listed = tuple(channel for channel in listed if channel == event.draft.channel)
-    bits = carrying(int(state.users.usable[row]), event, profile)
+    bits = carrying(state.users.usable.item(row), event, profile)
+    if not state.kills.active:
+        return routed(listed, bits, profile.policy, _NONE, _NONE, slow_mail(profile, event))
     away = state.kills.away
     passed = frozenset(channel for channel in listed if _is_away(state, row, channel, away)) if away else _NONE
     return routed(listed, bits, profile.policy, state.kills.channels(), passed, slow_mail(profile, event))

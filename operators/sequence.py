@@ -5,13 +5,13 @@ A record's source is (topic, partition, offset); its slices differ in their key 
 needs. What was appended after that state was stored is read from the log itself (`recover_record`).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
 import msgspec
 
-from operators.dedup import entries_of, entries_of_latest, original_of, remember, retry_entry
+from operators.dedup import entries_of, entries_of_latest, keys_of, original_of, remember, retry_entry
 from operators.plan import members_by_group, place_follow, place_segment, plan_event, plan_for_nobody, segment_records
 from state.model.addresses import Served, forms_version
 from state.model.envelope import LogPosition
@@ -62,17 +62,19 @@ def sequence_event(
     An event recovered from the log is planned again, by the plan that its slices carry. Slices that a crash kept from
     the log are written then; those that are in the log are left out.
     """
-    stamp, judged_at = state.stamp, _judged_at(state, source, accepted_ms)
+    stamp, keys = state.stamp, keys_of(event)
+    judged_at = _judged_at(state, source, accepted_ms) if state.reread_until else stamp
     if source in state.recovered_sources:
         entries = entries_of_latest(state.repeats, state.recovered_registries.get(source, registry), event, judged_at)
     else:
-        _expire_marks(state)
-        if original_of(state.repeats, event, judged_at) is not None:
+        if state.repeats.expired_until < stamp:
+            _expire_marks(state)
+        if original_of(state.repeats, event, judged_at, keys) is not None:
             return Sequenced([], _nothing)
-        entries = entries_of(registry, event, stamp)
+        entries = entries_of(registry, event, stamp, keys)
     planned = list(plan_event(state.placement, event, stamp, state.recovered_plans.get(source)))
     planned = planned or [plan_for_nobody(event, stamp)]
-    return Sequenced(list(_unwritten(state, planned, source)), partial(state.repeats.put_all, entries))
+    return Sequenced(_unwritten(state, planned, source), partial(state.repeats.put_all, entries))
 
 
 def _expire_marks(state: SequenceState) -> None:
@@ -102,7 +104,7 @@ def sequence_setting(
     works, settle = _plan_setting(state, SETTINGS[topic].decode(value))
     if accepted_ms is not None and accepted_ms < state.work_since:
         return Sequenced([], settle)
-    return Sequenced(list(_unwritten(state, works, source)), settle)
+    return Sequenced(_unwritten(state, works, source), settle)
 
 
 def sequence_retry(
@@ -120,7 +122,7 @@ def sequence_retry(
         _expire_marks(state)
         if state.repeats.get(key, state.stamp) is not None:
             return Sequenced([], _nothing)
-    return Sequenced(list(_unwritten(state, [work], source)), partial(state.repeats.put, key, entry))
+    return Sequenced(_unwritten(state, [work], source), partial(state.repeats.put, key, entry))
 
 
 def _plan_setting(state: SequenceState, setting: Setting | SegmentRecord) -> Sequenced:
@@ -157,12 +159,14 @@ def _place_incomplete(state: SequenceState, segment: str, version: str) -> None:
     state.placement.segments.replace(segment, range(KEY_GROUPS))
 
 
-def _unwritten(state: SequenceState, records: Iterable[Work], source: LogPosition) -> Iterator[Work]:
+def _unwritten(state: SequenceState, records: Iterable[Work], source: LogPosition) -> list[Work]:
+    found: list[Work] = []
     for record in records:
         slice_number = -1 if record.g is None else record.g
         full = (*source, slice_number)
         if record.g is None or full not in state.recovered:
-            yield msgspec.structs.replace(record, src=full)
+            found.append(msgspec.structs.replace(record, src=full))
+    return found
 
 
 def unwritten_partitions(state: SequenceState, record: Work, partitions: int) -> list[int]:

@@ -5,7 +5,7 @@ The same acceptance and planning as in the running system: what `sequence` does 
 ordered file. Of RULES 1 it applies defaults, class rules, `deliver_at` and repeats.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -123,7 +123,7 @@ class Simulation:
         while (event := self.acceptance.release(now, self.now)) is not None:
             yield from self._place_all(plan_event(self.placement, event, event.ingested_at))
 
-    def _place_all(self, records: Iterator[Work]) -> Iterator[Placed]:
+    def _place_all(self, records: Iterable[Work]) -> Iterator[Placed]:
         place = self._place
         self._place += 1
         for record in records:

@@ -30,7 +30,7 @@ from msgspec import inspect
 
 from state import slices
 from state.model.arrow import batch_table
-from state.model.envelope import OutputHeader, header, parse_output_header, schema_of
+from state.model.envelope import OutputHeader, parse_output_header, schema_of
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.keys import key_group
 from state.model.ledger import COUNTS, DECISION, DELIVERY, EMISSION, CountsRecord
@@ -182,9 +182,11 @@ def packed_ledger(records: Sequence[LogRecord]) -> tuple[pa.Table, list[RefusedR
     groups: dict[tuple[str, bool], list[_Placed]] = {}
     for record in records:
         try:
-            groups.setdefault(kind := _kind(record), []).append(_placed(record, kind[0]))
+            kind, sequence = _told_by(record)
         except MalformedRecordError as error:
             refused.append(RefusedRecord(record, error))
+        else:
+            groups.setdefault(kind, []).append((record, sequence))
     tables = [table for (kind, is_json), group in groups.items() for table in _tables(kind, is_json, group, refused)]
     return pa.concat_tables([PACKED.empty_table(), *tables]), refused
 
@@ -227,18 +229,15 @@ def _record_of(row: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def _kind(record: LogRecord) -> tuple[str, bool]:
-    known = _SCHEMAS.get(header(record.headers, "schema") or b"")
+def _told_by(record: LogRecord) -> tuple[tuple[str, bool], OutputHeader]:
+    """What the headers say: what it is, and its place."""
+    named = dict(record.headers)
+    known = _SCHEMAS.get(named.get("schema", b""))
     if known is None:
         raise MalformedRecordError(f"header schema: {schema_of(record.headers)!r} is no record of the ledger")
-    return known
-
-
-def _placed(record: LogRecord, kind: str) -> _Placed:
-    value = header(record.headers, "seq")
-    if value is None:
-        return record, OutputHeader("", -1, 0 if kind == "outcome" else record.offset, 0)
-    return record, parse_output_header(value)
+    if "seq" in named:
+        return known, parse_output_header(named["seq"])
+    return known, OutputHeader("", -1, 0 if known[0] == "outcome" else record.offset, 0)
 
 
 def _tables(kind: str, is_json: bool, group: list[_Placed], refused: list[RefusedRecord]) -> list[pa.Table]:

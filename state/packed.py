@@ -44,7 +44,9 @@ def _among_all(chunks: Sequence[Any]) -> Any:
 
 def repeated(values: Sequence[Any], kind: Any, times: npt.NDArray[np.int64]) -> Any:
     """Each value so many times."""
-    few = pa.array(values, _TEXT if kind == PACKED_TEXT else kind)
+    few: Any = pa.array(values, _TEXT if kind == PACKED_TEXT else kind)
+    if len(times) == np.count_nonzero(times == 1):
+        return few.dictionary_encode() if kind == PACKED_TEXT else few
     rows: Any = pa.array(np.repeat(np.arange(len(values), dtype=np.int32), times))
     if kind != PACKED_TEXT:
         return few.take(rows)

@@ -65,6 +65,11 @@ def head_key(user: str) -> bytes:
     return head_prefix(key_group(user)) + name_of(user)
 
 
+def head_key_beside(rows: bytes) -> bytes:
+    """The same, by `rows_prefix` of the user."""
+    return b"h" + rows[1:2] + rows[4:]
+
+
 def user_of_head(key: bytes) -> str:
     """The user of a head's key."""
     return user_of_name(key[2:])
@@ -104,9 +109,10 @@ def decode_place(value: bytes) -> RowPosition:
     return RowPosition(*_PLACE.unpack(value))
 
 
-def inbox_row_key(prefix: bytes, position: RowPosition) -> bytes:
+def inbox_row_key(prefix: bytes, position: tuple[int, int]) -> bytes:
     """Key of a row, behind `rows_prefix` of its user."""
-    return prefix + _POSITION.pack(_TOP - position.at, _TOP - position.number)
+    at, number = position
+    return prefix + _POSITION.pack(_TOP - at, _TOP - number)
 
 
 def position_of_row(key: bytes) -> RowPosition:

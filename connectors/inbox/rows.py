@@ -81,8 +81,8 @@ def newest_windowed_of_each(
 
 def write_user(batch: TableBatch, user: str, changes: UserChanges) -> None:
     """Put into a batch what makes his rows those of the changes."""
-    batch.put(keys.head_key(user), encode_head(changes.head))
-    prefix = keys.rows_prefix(user)
+    prefix, rows = keys.rows_prefix(user), batch.rows
+    rows[keys.head_key_beside(prefix)] = encode_head(changes.head)
     for row in changes.removed:
         if row.stored_at is not None:
             batch.delete(keys.inbox_row_key(prefix, RowPosition(row.stored_at, row.number)))
@@ -91,8 +91,8 @@ def write_user(batch: TableBatch, user: str, changes: UserChanges) -> None:
         if row.stored_at not in (None, row.at):
             batch.delete(keys.inbox_row_key(prefix, RowPosition(row.stored_at or 0, row.number)))
         if row.stored_at != row.at:
-            batch.put(keys.place_key(prefix, row), keys.encode_place(row))
-        batch.put(keys.inbox_row_key(prefix, RowPosition(row.at, row.number)), encode_row(row))
+            rows[keys.place_key(prefix, row)] = keys.encode_place(row)
+        rows[keys.inbox_row_key(prefix, (row.at, row.number))] = encode_row(row)
 
 
 def _rows_at(table: InboxTable, places: Sequence[tuple[bytes, RowPosition]]) -> list[StoredRow]:

@@ -15,6 +15,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import groupby, islice
+from operator import attrgetter
 from typing import NamedTuple
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -259,8 +261,9 @@ class _Worker:
         credit = sum(queue.credit for queue in hungry.values())
         wait = timedelta() if serves else self._wait()
         only = self._places(hungry)
-        for record in reader.poll(min(self._told.fetch_max, credit), wait, only):
-            hungry[record.partition].records.append(record)
+        fetched = reader.poll(min(self._told.fetch_max, credit), wait, only)
+        for number, records in groupby(fetched, attrgetter("partition")):
+            hungry[number].records.extend(records)
 
     def _places(self, hungry: Collection[int]) -> list[tuple[str, int]] | None:
         """Where to fetch; None: everywhere."""
@@ -330,14 +333,15 @@ class _Queue:
 
     def portion(self) -> list[Record]:
         """The next records to hand out."""
-        portion: list[Record] = []
-        records, size = self.records, 0
-        while records and len(portion) < self.credit:
-            size += self._weigh(records[0])
-            if portion and size > PORTION_BYTES:
+        records = self.records
+        most = size = 0
+        for weight in map(self._weigh, islice(records, self.credit)):
+            size += weight
+            if most and size > PORTION_BYTES:
                 break
-            portion.append(records.popleft())
-        self.credit -= len(portion)
+            most += 1
+        portion = [records.popleft() for _ in range(most)]
+        self.credit -= most
         if portion:
             self._in_hand_ms = self._in_hand_ms or portion[0].timestamp_ms
         return portion

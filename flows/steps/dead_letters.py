@@ -36,6 +36,7 @@ from state.model.errors import (
     StateError,
     StoreUnavailableError,
 )
+from state.progress import made
 
 _KEY_LENGTH_MAX = 1024
 """Of a letter: poison may have a key of any length."""
@@ -43,6 +44,10 @@ _logger = structlog.get_logger(__name__)
 
 
 _T = TypeVar("_T")
+
+
+def _nowhere(_offset: int) -> None:
+    """Nothing was begun."""
 
 
 class Unhandled(NamedTuple):
@@ -106,6 +111,7 @@ class RecordBatch:
 
     def __init__(self, handler: RecordHandler, journal: PoisonJournal) -> None:
         self._handler, self._journal = handler, journal
+        self._move_on: Callable[[int], object] = _nowhere
         self._place: tuple[str, int, int] | None = None
 
     def handle(
@@ -116,10 +122,11 @@ class RecordBatch:
         if self._journal.counts:
             return self._handler.handle(RecordLocation(topic, partition, offset, group), partial(make, *given))
         if place == self._place:
-            self._journal.move_on(offset)
+            made()
+            self._move_on(offset)
         else:
             self._journal.begin(topic, partition, offset, group)
-            self._place = place
+            self._place, self._move_on = place, self._journal.mover()
         try:
             return make(*given)
         except MemoryError:

@@ -27,7 +27,7 @@ from state.inbox.values import SetAside
 from state.model.dead_letter import AGAIN_HEADER
 from state.model.envelope import OutputHeader, header, parse_output_header
 from state.model.errors import MalformedRecordError
-from state.model.inbox import AddedSlice, StoredOperation, decode_at_once
+from state.model.inbox import INBOX, AddedSlice, StoredOperation, decode_at_once
 from state.model.keys import groups_of_partition, partition_of_group
 from state.model.ledger import COUNTS, CountsRecord
 
@@ -120,7 +120,10 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
         try:
             for first in range(0, len(records), _PREPARED_RECORDS):
                 part = records[first : first + _PREPARED_RECORDS]
-                decoded = [self._batch.handle(*record[:3], _DECODING, _decoded, record) for record in part]
+                decoded = [
+                    self._batch.handle(each.topic, each.partition, each.offset, _DECODING, _decoded, each)
+                    for each in part
+                ]
                 singles = [*_singles(decoded)]
                 users = self._shard.missing(each.user for each in singles)
                 self._store.prepare(users, self._shard.joined(singles))
@@ -143,7 +146,7 @@ class _InboxPartition(StatefulSinkPartition[SourceBatch, None]):
     def _apply(self, record: Record, decoded: "_DecodedInbox | Unhandled") -> None:
         """Apply one record, or set it aside."""
         if not isinstance(decoded, Unhandled):
-            applied = self._batch.handle(*record[:3], -1, self._apply_once, *decoded)
+            applied = self._batch.handle(record.topic, record.partition, record.offset, -1, self._apply_once, *decoded)
             if not isinstance(applied, Unhandled):
                 self._counted[applied] += len(decoded[1])
                 self._offset = record.offset + 1
@@ -278,7 +281,12 @@ def _decoded(record: Record) -> _DecodedInbox:
     """:raises MalformedRecordError: a header or the value does not fit."""
     named = dict(record.headers)
     sequence = parse_output_header(named.get("seq"))
-    operations = decode_at_once(named.get("schema", b"").decode("ascii", "replace"), record.value)
+    schema = named.get("schema", b"")
+    operations: _Operations
+    if schema == INBOX.json:
+        operations = [INBOX.decode(record.value)]
+    else:
+        operations = decode_at_once(schema.decode("ascii", "replace"), record.value)
     return sequence, operations, _given_back(record) if AGAIN_HEADER in named else None
 
 

@@ -5,11 +5,12 @@ up to a number, and writes them as one part per hour. A part is committed togeth
 that were gathered and not yet written are read again after a crash.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import pyarrow as pa
@@ -117,7 +118,7 @@ class _TrackPartition(StatefulSinkPartition[SourceBatch, None]):
     def write_batch(self, values: list[SourceBatch]) -> None:
         for value in values:
             if isinstance(value, list):
-                for topic, records in groupby(value, key=lambda record: record.topic):
+                for topic, records in groupby(value, attrgetter("topic")):
                     self._topics[topic].gather(list(records))
         ticked = any(isinstance(value, Tick) for value in values)
         for archive in self._topics.values():
@@ -159,7 +160,8 @@ class _TopicArchive:
 
     def gather(self, records: list[Record]) -> None:
         next_offset = self._gathered[-1].offset + 1 if self._gathered else self._archive.offset
-        fresh = [record for record in records if record.offset >= next_offset]
+        read_again = records[0].offset < next_offset
+        fresh = [record for record in records if record.offset >= next_offset] if read_again else records
         if fresh and not self._gathered:
             self._since_ms = self._parts.now_ms()
         self._gathered += fresh
@@ -179,8 +181,7 @@ class _TopicArchive:
         if not self._gathered:
             return
         self._leave_out_what_is_gone()
-        for _, hour in groupby(self._gathered, key=lambda record: record.timestamp_ms // HOUR_MS):
-            records = list(hour)
+        for records in _by_hour(self._gathered):
             table, refused = self._converted(records)
             if refused:
                 now_ms = self._parts.now_ms()
@@ -248,3 +249,11 @@ class _TopicArchive:
 
     def _is_suspect(self, record: Record) -> bool:
         return self._journal.suspect(*location_of(record))
+
+
+def _by_hour(records: list[Record]) -> Iterable[list[Record]]:
+    """Mostly it is one."""
+    times = [record.timestamp_ms for record in records]
+    if min(times) // HOUR_MS == max(times) // HOUR_MS:
+        return [records]
+    return [[*hour] for _, hour in groupby(records, lambda record: record.timestamp_ms // HOUR_MS)]

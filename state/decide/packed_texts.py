@@ -91,7 +91,8 @@ class PackedTexts:
     def __init__(self, digest: Callable[[bytes], int] = xxhash.xxh3_64_intdigest) -> None:
         """`digest` is the hash of a text in UTF-8."""
         self._digest = digest
-        self._count = 0
+        self.count = 0
+        """As `len`, which takes longer."""
         self._last = -1, ""
         """The text that was found or added last: it is mostly asked for next."""
         self._most = 20
@@ -110,7 +111,7 @@ class PackedTexts:
         self._mask = len(self._slots) - 1
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __getitem__(self, number: int) -> str:
         if number == self._last[0]:
@@ -118,7 +119,7 @@ class PackedTexts:
         return str(self._byte[self._end[number] : self._end[number + 1]], "utf-8", "surrogatepass")
 
     def __iter__(self) -> Iterator[str]:
-        return map(self.__getitem__, range(self._count))
+        return map(self.__getitem__, range(self.count))
 
     def find(self, text: str) -> int | None:
         """The number of a text, if it has one."""
@@ -136,7 +137,7 @@ class PackedTexts:
         if number != _FREE:
             self._last = number, text
             return number
-        number = self._count
+        number = self.count
         self._append(content, [len(content)], [hashed])
         self._slot[place] = number
         return number
@@ -153,10 +154,10 @@ class PackedTexts:
         new = numbers == _FREE
         self._check(texts, numbers)
         alike = np.flatnonzero((numbers == _FREE) & ~new)
-        first, indexed = self._count, self._most
+        first, indexed = self.count, self._most
         self.extend(_some(texts, new))
-        numbers[new] = np.arange(first, self._count)
-        if self._count <= indexed:
+        numbers[new] = np.arange(first, self.count)
+        if self.count <= indexed:
             self._place_from(first)
             self._most = indexed
         ends = np.cumsum(texts.lengths)
@@ -167,7 +168,7 @@ class PackedTexts:
 
     def _candidates(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
         """Of each hash, the first text that has it."""
-        if self._count > self._most:
+        if self.count > self._most:
             self._index()
         found, left, places = np.full(len(hashes), _FREE, np.int32), np.arange(len(hashes)), self._homes(hashes)
         while len(left):
@@ -181,7 +182,7 @@ class PackedTexts:
 
     def _check(self, texts: "TextStretch", numbers: npt.NDArray[np.int32]) -> None:
         """Take away numbers of other texts than these: eight bytes of each at a time."""
-        self._grow(self._count, self._end[self._count] + _WORD)
+        self._grow(self.count, self._end[self.count] + _WORD)
         at = np.flatnonzero(numbers != _FREE)
         starts, lengths = self._ends[numbers[at]], texts.lengths[at]
         asked_starts = (np.cumsum(texts.lengths) - texts.lengths)[at]
@@ -206,7 +207,7 @@ class PackedTexts:
         lengths: Sequence[int] | npt.NDArray[np.int32],
         hashes: Sequence[int] | npt.NDArray[np.uint64],
     ) -> None:
-        first, count, used = self._count, self._count + len(lengths), self._end[self._count]
+        first, count, used = self.count, self.count + len(lengths), self._end[self.count]
         if used + len(content) > len(self._bytes) or count > len(self.hash):
             self._grow(count, used + len(content))
         self._byte[used : used + len(content)] = content
@@ -215,7 +216,7 @@ class PackedTexts:
         else:
             self._ends[first + 1 : count + 1] = used + np.cumsum(lengths)
             self.hash[first:count] = np.asarray(hashes, np.uint64)
-        self._count = count
+        self.count = count
 
     def reserve(self, count: int) -> None:
         """Room for the numbers of so many texts."""
@@ -223,20 +224,20 @@ class PackedTexts:
 
     def trim(self) -> None:
         """Give back room that was taken for more bytes."""
-        self._bytes = self._bytes[: max(self._end[self._count], 1)].copy()
+        self._bytes = self._bytes[: max(self._end[self.count], 1)].copy()
         self._view()
 
     def _grow(self, count: int, size: int) -> None:
         if size > len(self._bytes):
-            self._bytes = grown(self._bytes, self._end[self._count], size)
+            self._bytes = grown(self._bytes, self._end[self.count], size)
         if count > len(self.hash):
-            self.hash = grown(self.hash, self._count, count)
-            self._ends = grown(self._ends, self._count + 1, len(self.hash) + 1)
+            self.hash = grown(self.hash, self.count, count)
+            self._ends = grown(self._ends, self.count + 1, len(self.hash) + 1)
         self._view()
 
     def _place(self, content: bytes, hashed: int) -> int:
         """Where the table has the text, or the free place where it belongs."""
-        if self._count > self._most:
+        if self.count > self._most:
             self._index()
         slots, mask, end = self._slot, self._mask, self._end
         place = hashed >> _HOME & mask
@@ -248,14 +249,14 @@ class PackedTexts:
 
     def _index(self) -> None:
         """Build the table again, all texts at once."""
-        size = max(32, 1 << (self._count * 3 // 2 + 1).bit_length())
+        size = max(32, 1 << (self.count * 3 // 2 + 1).bit_length())
         self._slots, self._most = np.full(size, _FREE, np.int32), size * 2 // 3 - 1
         self._view()
         self._place_from(0)
 
     def _place_from(self, first: int) -> None:
-        numbers = np.arange(first, self._count, dtype=np.int32)
-        place_all(self._slots, self._homes(self.hash[first : self._count]), numbers)
+        numbers = np.arange(first, self.count, dtype=np.int32)
+        place_all(self._slots, self._homes(self.hash[first : self.count]), numbers)
 
     def _homes(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         return (hashes >> np.uint64(_HOME) & np.uint64(self._mask)).astype(np.int64)
@@ -264,7 +265,7 @@ class PackedTexts:
         """All texts, as Arrow text that shares the bytes."""
         import pyarrow as pa  # heavy, and needed by large fan-outs alone
 
-        return pa.StringArray.from_buffers(self._count, pa.py_buffer(self._end), pa.py_buffer(self._byte))
+        return pa.StringArray.from_buffers(self.count, pa.py_buffer(self._end), pa.py_buffer(self._byte))
 
     def column(self, numbers: npt.NDArray[np.integer[Any]]) -> "Column":
         """Some texts, as a column of a batch."""

@@ -99,7 +99,7 @@ class UserTable:
 
     def row(self, user: str) -> int:
         """The row of a user; a user not seen before gets the next one."""
-        known = len(self.ids)
+        known = self.ids.count
         row = self.ids.add(user)
         if row == known:
             if row == len(self.preference):
@@ -142,7 +142,7 @@ class UserTable:
 
     def preference_of(self, row: int) -> Preference:
         """The compiled document of a row."""
-        return self.preferences.compiled[int(self.preference[row])]
+        return self.preferences.compiled[self.preference.item(row)]
 
     def set_preference(self, user: str, document: Mapping[str, Any], place: int) -> int:
         """Replace the user's whole document (RULES 6); returns the row."""

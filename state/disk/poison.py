@@ -29,6 +29,8 @@ import fcntl
 import mmap
 import struct
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import get_ident
 from types import TracebackType
@@ -139,6 +141,8 @@ class PoisonJournal:
         self._topics: dict[str, bytes] = {}
         self._at: dict[int, int] = {}
         """Slot by thread; by number, since a thread that is not Python's own has no lasting `threading.local`."""
+        self._movers: dict[int, Callable[[int], None]] = {}
+        """By thread."""
         self._claiming = threading.Lock()
         self._processing = Processing(self)
 
@@ -177,12 +181,12 @@ class PoisonJournal:
         _PLACE.pack_into(self._notes, at + 8, name, partition, offset, group)
         self._notes[at] = _UNFINISHED
 
-    def move_on(self, offset: int) -> None:
-        """`begin` and `end` for one who goes from record to record of a topic, partition and key group: what this
-        thread began is processed, and the record at this offset is now. Not where `counts` says that some died.
+    def mover(self) -> Callable[[int], None]:
+        """`begin` and `end` for one who goes from record to record of a topic, partition and key group: to be called
+        with the offset of the next one, when what this thread began is processed. Not where `counts` says that some
+        died. The caller counts what is `made`.
         """
-        made()
-        _OFFSET.pack_into(self._notes, self._at[get_ident()] + _OFFSET_AT, offset)
+        return self._movers[get_ident()]
 
     def end(self) -> None:
         """The record that this thread began is processed, or failed in a way that leaves the process alive."""
@@ -209,7 +213,9 @@ class PoisonJournal:
             claimed = len(self._at)
             if thread not in self._at and claimed == self._slots:
                 raise StateError(f"more than {self._slots} threads process records; start fewer workers a process")
-            return self._at.setdefault(thread, _HEADER.size + claimed * _STATE.size)
+            at = self._at.setdefault(thread, _HEADER.size + claimed * _STATE.size)
+            self._movers[thread] = partial(_OFFSET.pack_into, self._notes, at + _OFFSET_AT)
+            return at
 
     def _name(self, topic: str) -> bytes:
         return self._topics.setdefault(topic, topic.encode()[:_TOPIC_BYTES])

@@ -52,13 +52,14 @@ class OutputHeader(NamedTuple):
 def parse_output_header(value: bytes | None) -> OutputHeader:
     """:raises MalformedRecordError: the header is absent or not `source:group:offset:ordinal`, within their ranges."""
     try:
-        source, group, offset, ordinal = (value or b"").split(b":")
-        sequence = OutputHeader(source.decode("ascii"), int(group), int(offset), int(ordinal))
+        name, *numbers = (value or b"").split(b":")
+        source = name.decode("ascii")
+        group, offset, ordinal = map(int, numbers)
     except ValueError as error:
         raise MalformedRecordError("header seq: expected source:group:offset:ordinal") from error
-    if not (0 <= sequence.group < KEY_GROUPS and 0 <= sequence.offset <= _INT64_MAX >= sequence.ordinal >= 0):
+    if not (0 <= group < KEY_GROUPS and 0 <= offset <= _INT64_MAX >= ordinal >= 0):
         raise MalformedRecordError(f"header seq: expected a group below {KEY_GROUPS}, then numbers of 63 bits")
-    return sequence
+    return OutputHeader(source, group, offset, ordinal)
 
 
 def output_headers(schema: bytes, source: str, group: int, offset: int, ordinal: int) -> tuple[tuple[str, bytes], ...]:

@@ -15,6 +15,7 @@ Rows (values begin with a version byte, then MessagePack, see `state.disk.packin
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import islice, takewhile
 from pathlib import Path
 
@@ -45,6 +46,7 @@ _unpack_key = msgspec.msgpack.Decoder().decode
 _BITMAP_BYTES = KEY_GROUPS // 8
 _HOUR_MS = 3_600_000
 _HOUR_MAX = 2**32 - 1
+_HOURS_KEPT = 64
 _ROWS_AT_ONCE = 1000
 
 
@@ -123,7 +125,7 @@ class SequenceState:
         """The record was sequenced, and all before it."""
         place = topic, partition
         self.positions[place] = offset + 1
-        if offset + 1 >= self.reread_until.get(place, 0):
+        if self.reread_until and offset + 1 >= self.reread_until.get(place, 0):
             self.reread_until.pop(place, None)
 
 
@@ -184,7 +186,8 @@ class SequenceStore:
         while some := list(islice(marks, self._rows_at_once)):
             batch = WriteBatch(raw_mode=True)
             for key, value in some:
-                batch.put(_expiry_key(key[1:], RepeatEntry(*unpack(value, "mark")).expires), VERSION)
+                hour = RepeatEntry(*unpack(value, "mark")).expires // _HOUR_MS
+                batch.put(_hour_of_expiry(hour) + key[1:], VERSION)
             self._db.write(batch)
         batch = WriteBatch(raw_mode=True)
         batch.put(b"X", pack(0))
@@ -212,13 +215,14 @@ class SequenceStore:
         changed, until = marks.take_set(), marks.expired_until
         if not len(self._collected):  # else it would not see all, and pass over some for good
             self._remove_expired(until, max(self._rows_at_once, 2 * len(changed)))
+        put = self._collected.put
         for key, entry in changed.items():
             packed = _pack_key(key)
             if entry is None or entry.expires <= until:
                 self._collected.delete(b"R" + packed)
             else:
-                self._collected.put(b"R" + packed, pack(entry))
-                self._collected.put(_expiry_key(packed, entry.expires), VERSION)
+                put(b"R" + packed, VERSION + _pack_key(entry))
+                put(_hour_of_expiry(entry.expires // _HOUR_MS) + packed, VERSION)
         self._collected_marks.update(changed)
         self._collected.put(b"X", pack(until))
 
@@ -267,8 +271,10 @@ class SequenceStore:
         self._db.close()
 
 
-def _expiry_key(packed: bytes, expires: int) -> bytes:
-    return b"X" + u32(min(expires // _HOUR_MS, _HOUR_MAX)) + packed
+@lru_cache(_HOURS_KEPT)
+def _hour_of_expiry(hour: int) -> bytes:
+    """What the keys of marks that end in an hour begin with."""
+    return b"X" + u32(min(hour, _HOUR_MAX))
 
 
 def included(view: RdictIter) -> list[ExportedOffset]:

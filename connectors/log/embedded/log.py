@@ -24,6 +24,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -37,6 +39,8 @@ from connectors.log.interface import Claim, NewRecord, TopicSpec, other_partitio
 from state.disk.files import publish_file
 from state.model.errors import LogError, LogUnavailableError, UnknownTopicError
 
+_place_of = itemgetter(0, 1)
+"""Topic and partition of a record."""
 _NAME = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,200}")
 
 
@@ -106,9 +110,11 @@ class EmbeddedLog:
 
     def append(self, records: Sequence[NewRecord]) -> list[int]:
         """Store the records, one transaction per partition in the order of first appearance, and ring the doorbells."""
-        places: dict[tuple[str, int], list[int]] = {}
-        for index, record in enumerate(records):
-            places.setdefault(record[:2], []).append(index)
+        places: dict[tuple[str, int], list[slice]] = {}
+        end = 0
+        for place, run in groupby(records, _place_of):
+            begin, end = end, end + len([*run])
+            places.setdefault(place, []).append(slice(begin, end))
         if len(places) == 1:
             first = self._writer(*records[0][:2]).append(list(pack_frames(records)), self._clock, self._claim)
             return list(range(first, first + len(records)))
@@ -170,16 +176,19 @@ class EmbeddedLog:
                 writer.close()
             self._writers.clear()
 
-    def _append_by_place(self, records: Sequence[NewRecord], places: Mapping[tuple[str, int], list[int]]) -> list[int]:
+    def _append_by_place(
+        self, records: Sequence[NewRecord], places: Mapping[tuple[str, int], list[slice]]
+    ) -> list[int]:
         offsets = [0] * len(records)
         packed = [
-            (self._writer(*place), list(pack_frames([records[index] for index in indexes])), indexes)
-            for place, indexes in places.items()
+            (self._writer(*place), list(pack_frames([*chain.from_iterable(records[run] for run in runs)])), runs)
+            for place, runs in places.items()
         ]  # what cannot be stored has raised by now, before anything is stored
-        for writer, blocks, indexes in packed:
+        for writer, blocks, runs in packed:
             first = writer.append(blocks, self._clock, self._claim)
-            for offset, index in enumerate(indexes, first):
-                offsets[index] = offset
+            for run in runs:
+                behind = first + run.stop - run.start
+                offsets[run], first = range(first, behind), behind
         return offsets
 
     def _maintain(self, topic: str, partition: int, now_ms: int, needed_from: int | None, patience: timedelta) -> int:

@@ -98,7 +98,8 @@ class GroupDecider:
         if self._staged:
             self._store.commit()  # of an epoch before this record's, so its outputs are in the log
             self._staged = False
-        if self._only_passes_time(offset, value):
+        stamp = tick_stamp(value)
+        if stamp is not None and self._only_passes_time(offset, stamp):
             return []
         self._advanced = True
         if offset in self._skipped:
@@ -134,10 +135,10 @@ class GroupDecider:
         self._state.registry_tables = {name: dict(table) for name, table in registry.tables.items()}
         self._advanced = True
 
-    def _only_passes_time(self, offset: int, value: bytes) -> bool:
+    def _only_passes_time(self, offset: int, stamp: int) -> bool:
         """Apply a tick that nothing waits for. Most records of a quiet system are such, times its key groups."""
-        state, stamp = self._state, tick_stamp(value)
-        if stamp is None or stamp >= state.pending.next_due() or state.counted != state.count_terms():
+        state = self._state
+        if stamp >= state.pending.next_due() or state.counted != state.count_terms():
             return False
         if self._skipped or self._given_up or self._journal.suspect(TOPIC, self.partition, offset, self.group):
             return False
@@ -240,7 +241,7 @@ class GroupDecider:
         return outputs
 
     def _check(self, record: Work) -> None:
-        if record.g not in (None, self.group):
+        if record.g != self.group and record.g is not None:
             raise MalformedRecordError(f"work: a record of key group {record.g} came to group {self.group}")
         if not 0 <= record.stamp < _STAMP_MAX:
             raise MalformedRecordError("work: the stamp is no time in ms")

@@ -62,7 +62,8 @@ class OutputWriter:
 
     def _ledger(self, out: Outputs, offset: int, first: int) -> list[NewRecord]:
         ledger: list[tuple[bytes, Decision | EmissionRecord]] = [(DECISION.json, record) for record in out.decisions]
-        ledger += [(EMISSION.json, emission_record(record)) for record in out.emissions]
+        if out.emissions:
+            ledger += [(EMISSION.json, emission_record(record)) for record in out.emissions]
         return [
             self._record("ledger", self._partition, each.user.encode(), _encode(each), schema, offset, ordinal)
             for ordinal, (schema, each) in enumerate(ledger, start=first)
@@ -102,8 +103,9 @@ class OutputWriter:
                 ordinal = ordinals[topic] = ordinals.get(topic, -1) + 1
                 partition = deliver_partition(priority, self._partition, self._partitions)
                 value = _encode(to_deliver(emission, entry, priority, ahead))
-                record = self._record(topic, partition, emission.user.encode(), value, EMISSION.json, offset, ordinal)
-                records.append(record._replace(headers=(*record.headers, ("lane", priority.lower().encode()))))
+                headers = output_headers(EMISSION.json, SOURCE, self._group, offset, ordinal)
+                headers = *headers, ("lane", priority.lower().encode())
+                records.append(NewRecord(topic, partition, emission.user.encode(), value, headers))
         withdrawals = [msgspec.structs.replace(each, decided_at=each.decided_at - ahead) for each in out.withdrawals]
         return records + self._withdrawals(withdrawals, offset, ordinals.get(DELIVER["push"], -1) + 1)
 

@@ -68,10 +68,12 @@ class DecideGroup(StatefulBatchLogic[GroupRecords, tuple[str, list[NewRecord]], 
         with _told():
             return keyed(self._decided(values)), False
 
-    def _decided(self, values: list[GroupRecords]) -> Iterator[NewRecord]:
+    def _decided(self, values: list[GroupRecords]) -> list[NewRecord]:
+        outputs: list[NewRecord] = []
         for group, entries in values:
             decider = self._decider = self._decider or self._open_group(group)
-            yield from self._turns.decide(self, decider, entries)
+            outputs += self._turns.decide(self, decider, entries)
+        return outputs
 
     def notify_at(self) -> datetime | None:
         return datetime.now(UTC) if self._turns.leads(self) else None

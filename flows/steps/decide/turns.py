@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from connectors.log import NewRecord
@@ -110,21 +111,23 @@ class SliceTurns:
         """Whether this step is the one that calls `go_on`: one for all groups of a worker."""
         return self._mine.leader is who
 
-    def decide(self, who: object, decider: GroupDecider, entries: Sequence[WorkEntry]) -> Iterator[NewRecord]:
+    def decide(self, who: object, decider: GroupDecider, entries: Sequence[WorkEntry]) -> list[NewRecord]:
         """What these lead to, as far as it is their turn. If some have to wait, `who` may become the leader."""
         mine, begin = self._mine, 0
+        outputs: list[NewRecord] = []
         while begin < len(entries) and decider not in mine.waiting:
             over = self._monotonic() >= mine.ends_at
             end = _next_long(decider, entries, begin, over=over)
             if end == begin and over:
                 break
             end += end == begin
-            yield from decider.decide(entries[begin:end])
+            outputs += decider.decide(entries[begin:end])
             begin = end
         for entry in entries[begin:]:
             self._wait(mine, decider, entry)
         if mine.waiting and mine.leader is None:
             mine.leader = who
+        return outputs
 
     def go_on(self) -> Iterator[NewRecord]:
         """A turn of what waits, one record at least; nothing if the log was not looked at since the last one."""
@@ -173,8 +176,7 @@ class SliceTurns:
 
 def _next_long(decider: GroupDecider, entries: Sequence[WorkEntry], begin: int, *, over: bool) -> int:
     """Where what may take long begins: a slice, or once the time is over what is due."""
-    for at in range(begin, len(entries)):
-        value = entries[at][1]
+    for at, (_, value) in enumerate(islice(entries, begin, None), begin):
         if value.startswith(_SLICE) or (over and decider.releases(value)):
             return at
     return len(entries)

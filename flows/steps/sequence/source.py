@@ -171,7 +171,7 @@ class Sequencer:
             self._registry, self._versions = registry, versions_in_force(registry, self._served)
 
     def _one(self, state: SequenceState, record: Record) -> list[NewRecord]:
-        made = self._batch.handle(*record[:3], -1, self._made, state, record)
+        made = self._batch.handle(record.topic, record.partition, record.offset, -1, self._made, state, record)
         if isinstance(made, Unhandled):
             return [self._handler.set_aside(record, made, state.stamp)]
         made[0].settle()
@@ -182,11 +182,12 @@ class Sequencer:
         return sequenced, self._written(state, sequenced, record)
 
     def _sequenced(self, state: SequenceState, record: Record, place: tuple[str, int, int]) -> Sequenced:
-        refuse_other_versions(record.headers)
-        if is_load(record):
-            LOAD.decode(record.value)
-            return Sequenced([], lambda: None)  # the pace of reading is all that it changes
+        if record.headers != EVENT.headers:
+            refuse_other_versions(record.headers)
         if record.topic in SETTINGS:
+            if is_load(record):
+                LOAD.decode(record.value)
+                return Sequenced([], lambda: None)  # the pace of reading is all that it changes
             return sequence_setting(state, record.topic, record.value, place, record.timestamp_ms)
         if record.topic == RETRIES:
             again, attempt = _given_back(record.headers) or ("", "")
