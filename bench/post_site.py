@@ -162,11 +162,11 @@ def _copy_users(pattern: UserTable, first: int, names: list[str], users: UserTab
     hashes = np.fromiter(map(user_hash, names), np.uint64, len(names))
     tags = np.frombuffer(b"".join(map(user_tag, names)), "<u8")
     users.extend(stretch_of(names, hashes), tags)
-    users.endpoints.extend(0, [pattern.endpoints.get(row) for row in range(theirs.start, theirs.stop)])
+    users.endpoints.extend(0, pattern.endpoints.stretch(range(theirs.start, theirs.stop)))
     numbers = pattern.preference[theirs].tolist()
     stored = {number: place for place, number in enumerate(dict.fromkeys(numbers))}
     documents = [pattern.preferences.documents[number] for number in stored]
-    users.assign_documents(0, documents, [stored[number] for number in numbers])
+    users.assign_documents(0, documents, np.array([stored[number] for number in numbers], np.int32))
     for column in ("usable", "push_devices", "known", "preference_version", "endpoint_version"):
         getattr(users, column)[mine] = getattr(pattern, column)[theirs]
     users.set_as_stored(mine, pattern.as_stored(theirs))

@@ -1,4 +1,4 @@
-"""Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (1; U: 4; M: 2
+"""Bytes of decide's checkpoint, one row kind per section. Every value begins with one version byte (1; U: 5; M: 2
 where the group has rows of kind H, 3 where it has rows of kind C, 4 where it has rows of kind A or B, so that a program
 that would not read them refuses the group), then MessagePack.
 
@@ -9,12 +9,15 @@ are neighbours.
   items), counted (terms of the last counts record), control_version, active switches [[scope, value]], registry tables
   or null, and where the log says so: what providers reach; where there are channels of other packages, their names
   besides, in the order of their bits in U].
-- U: users. Rest: chunk u32, rows chunk*256 and following. [ids, distinct documents, document number per row, known
-  flags (one byte each), preference versions i64, endpoint versions i64, per row null or MessagePack bytes of [[channel,
-  id, platform, address (one in hex as its bytes), active, registered_at, place]], per row [locale, name] or null,
-  hashes u64, tags u64, usable channels (one byte each), active push devices i64, whether what is sent to is exactly
-  what is registered (one byte each)]. Version 3 has all addresses as text; version 2 lacks the last besides, which
-  follows from the rest.
+- U: users. Rest: chunk u32, rows chunk*256 and following. [ids utf-8 one behind the other, their lengths, distinct
+  documents, document number per row, known flags (one byte each), preference versions i64, endpoint versions i64,
+  addresses one behind the other, how many bytes of these are of each row (0: it has none), per row [locale, name] or
+  null (an empty array: no row has one), hashes u64, tags u64, usable channels (one byte each), active push devices i64,
+  whether what is sent to is exactly what is registered (one byte each)]. A row's addresses are their length u32, then
+  MessagePack of [[channel, id, platform, address (one in hex as its bytes), active, registered_at, place]]. Lengths,
+  document numbers and sizes are columns as in H. Version 4 has ids as texts, document numbers in an array, and
+  addresses per row as bytes or null, each without its length; version 3 has all addresses as text besides, and version
+  2 lacks the last column, which follows from the rest.
 - D: a user who changed since the chunk was written, in place of his row there. Rest: row u32. As U, for that one row.
 - G: an open or held group. Rest: row u32, digest of its key 16 bytes. [kind, type, object, place (of the key), row,
   place, state, due, timer, own_wait, items [[event place, joined_at, waited_ms, inbox, cap_hour, cap_day,
@@ -45,8 +48,10 @@ Arrays of numbers are little-endian bytes.
 A later version decodes every earlier one (golden files in tests/golden).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -56,15 +61,16 @@ import xxhash
 
 from state.decide.audience import NamedSets
 from state.decide.held import HeldBatch, HeldMembers, Numbers, Wait
-from state.decide.packed_texts import TextStretch, stretch_of
+from state.decide.packed_texts import TextStretch, encoded, stretch_of
+from state.decide.packed_values import ValueStretch, stretch_of_values
 from state.decide.pending import GivenUp, Item, PendingGroup, PendingKey
 from state.decide.users import UserTable
 from state.disk.packing import VERSION, pack, unpack
 from state.model.errors import StateDamagedError
 from state.model.event import Event
 
-USERS_VERSION = b"\x04"
-_USERS_EARLIER = b"\x02", b"\x03"
+USERS_VERSION = b"\x05"
+_USERS_EARLIER = b"\x02", b"\x03", b"\x04"
 META_BATCHES_VERSION = b"\x02"
 META_SLOTS_VERSION = b"\x03"
 META_BLOCKS_VERSION = b"\x04"
@@ -103,15 +109,19 @@ def encode_users(users: UserTable, rows: range) -> bytes:
     part = slice(rows.start, rows.stop)
     documents: dict[bytes, int] = {}
     numbers = [documents.setdefault(_document(users, row), len(documents)) for row in rows]
+    ids, addresses = [encoded(users.ids[row]) for row in rows], [users.endpoints.stored(row) for row in rows]
+    profiles = [users.profiles.get(row) for row in rows] if users.profiles else []
     columns = [
-        [users.ids[row] for row in rows],
+        b"".join(ids),
+        _encode_few([*map(len, ids)]),
         list(documents),
-        numbers,
+        _encode_few(numbers),
         users.known[part].tobytes(),
         users.preference_version[part].astype("<i8").tobytes(),
         users.endpoint_version[part].astype("<i8").tobytes(),
-        [users.endpoints.get(row) for row in rows],
-        [users.profiles.get(row) for row in rows],
+        b"".join(addresses),
+        _encode_few([*map(len, addresses)]),
+        profiles if any(profiles) else [],
         users.hash[part].astype("<u8").tobytes(),
         users.tag[part].astype("<u8").tobytes(),
         users.usable[part].tobytes(),
@@ -139,31 +149,61 @@ def decode_users(users: UserTable, first: int, value: bytes) -> None:
     """
     if first > len(users):
         raise StateDamagedError(f"users: row {len(users)} is missing; rebuild the state from the log")
-    version = value[:1] if value[:1] in _USERS_EARLIER else USERS_VERSION
-    (
-        ids, documents, numbers, known, preference_versions, endpoint_versions, endpoints, profiles, hashes, tags,
-        usable, push_devices, *as_stored,
-    ) = unpack(value, "users", version)  # fmt: skip
-    part = slice(first, first + len(ids))
+    ids, documents, numbers, addresses, profiles, columns = (
+        _users_of_earlier(value) if value[:1] in _USERS_EARLIER else _users_of(value)
+    )
+    known, preference_versions, endpoint_versions, tags, usable, push_devices, as_stored = columns
+    part = slice(first, first + len(ids.lengths))
     if first == len(users):
-        users.extend(stretch_of(ids, np.frombuffer(hashes, "<u8")), np.frombuffer(tags, "<u8"))
-        users.endpoints.extend(first, endpoints)
+        users.extend(ids, np.frombuffer(tags, "<u8"))
+        users.endpoints.extend(first, addresses)
     else:
-        users.endpoints.update(_given(first, endpoints))
+        users.endpoints.replace(first, addresses)
     users.assign_documents(first, documents, numbers)
     users.usable[part] = np.frombuffer(usable, np.uint8)
     users.push_devices[part] = np.frombuffer(push_devices, "<i8")
-    users.set_as_stored(part, np.frombuffer(as_stored[0] if as_stored else bytes(len(ids)), np.bool_))
+    users.set_as_stored(part, np.frombuffer(as_stored, np.bool_))
     if profiles.count(None) < len(profiles):
-        users.profiles.update((row, tuple(profile)) for row, profile in _given(first, profiles))
+        users.profiles.update((row, tuple(profile)) for row, profile in enumerate(profiles, first) if profile)
     users.known[part] = np.frombuffer(known, np.bool_)
     users.preference_version[part] = np.frombuffer(preference_versions, "<i8")
     users.endpoint_version[part] = np.frombuffer(endpoint_versions, "<i8")
 
 
-def _given(first: int, column: list[Any]) -> Iterator[tuple[int, Any]]:
-    """(row, value) where there is one."""
-    return ((row, value) for row, value in enumerate(column, first) if value is not None)
+class _StoredUsers(NamedTuple):
+    ids: TextStretch
+    documents: list[bytes]
+    numbers: Numbers
+    addresses: ValueStretch
+    profiles: list[Any]
+    columns: tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes]
+    """Known, preference versions, endpoint versions, tags, usable, push devices, whether as stored."""
+
+
+def _users_of(value: bytes) -> _StoredUsers:
+    (
+        ids, lengths, documents, numbers, known, preference_versions, endpoint_versions, addresses, sizes, profiles,
+        hashes, *others,
+    ) = unpack(value, "users", USERS_VERSION)  # fmt: skip
+    count = len(known)
+    return _StoredUsers(
+        TextStretch(ids, _decode_numbers(lengths, count), np.frombuffer(hashes, "<u8")), documents,
+        _decode_numbers(numbers, count), ValueStretch(addresses, _decode_numbers(sizes, count)), profiles,
+        (known, preference_versions, endpoint_versions, *others),
+    )  # fmt: skip
+
+
+def _users_of_earlier(value: bytes) -> _StoredUsers:
+    (
+        ids, documents, numbers, known, preference_versions, endpoint_versions, endpoints, profiles, hashes, tags,
+        usable, push_devices, *as_stored,
+    ) = unpack(value, "users", value[:1])  # fmt: skip
+    (reached,) = as_stored or (bytes(len(ids)),)
+    return _StoredUsers(
+        stretch_of(ids, np.frombuffer(hashes, "<u8")), documents, np.array(numbers, np.int32),
+        stretch_of_values(endpoints), profiles,
+        (known, preference_versions, endpoint_versions, tags, usable, push_devices, reached),
+    )  # fmt: skip
 
 
 def group_digest(key: PendingKey) -> bytes:
@@ -227,6 +267,15 @@ def _encode_numbers(numbers: Numbers) -> bytes:
     """Not negative."""
     most = int(numbers.max(initial=0))
     return numbers.astype("<u1" if most < 1 << 8 else "<u2" if most < 1 << 16 else "<u4").tobytes()
+
+
+def _encode_few(numbers: list[int]) -> bytes:
+    """The same of a few, for which columns take longer."""
+    most = max(numbers)
+    column = array("B" if most < 1 << 8 else "H" if most < 1 << 16 else "I", numbers)
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column.tobytes()
 
 
 def _decode_numbers(value: bytes, count: int) -> Numbers:

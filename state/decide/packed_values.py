@@ -1,8 +1,8 @@
 """Bytes of some rows, in one buffer: a row without any costs four bytes at most, and those behind the last none."""
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +18,32 @@ _KEPT_WASTE = 1 << 16
 """So many bytes are not worth a pass over all rows."""
 
 
+class ValueStretch(NamedTuple):
+    """Values of neighbouring rows, one behind the other."""
+
+    content: bytes
+    """Each behind its length, as a buffer has them."""
+    sizes: npt.NDArray[np.int32]
+    """Of each row, in these bytes; 0: it has none."""
+
+
+def stretch_of_values(values: Sequence[bytes | None]) -> ValueStretch:
+    """Of single values."""
+    stored = [b"" if value is None else _headed(value) for value in values]
+    return ValueStretch(b"".join(stored), np.fromiter(map(len, stored), np.int32, len(stored)))
+
+
+def _headed(value: bytes) -> bytes:
+    return len(value).to_bytes(_LENGTH, "little") + value
+
+
 class PackedValues:
     """A value that was replaced stays in the buffer until a third of it is such waste."""
 
     def __init__(self, none: bytes = b"", kept_waste: int = _KEPT_WASTE) -> None:
         """`none` stands for the value of a row without one where many are read."""
         self._none, self._kept_waste = none, kept_waste
-        self._bytes = bytearray(len(none).to_bytes(_LENGTH, "little") + none)
+        self._bytes = bytearray(_headed(none))
         """Each value behind its length; that of no row at 0."""
         self._starts = array("I")
         self._waste = 0
@@ -35,8 +54,11 @@ class PackedValues:
         return self._value(start) if start else None
 
     def _value(self, start: int) -> bytes:
+        return self._stored(start)[_LENGTH:]
+
+    def _stored(self, start: int) -> bytes:
         begin = start + _LENGTH
-        return bytes(self._bytes[begin : begin + int.from_bytes(self._bytes[start:begin], "little")])
+        return bytes(self._bytes[start : begin + int.from_bytes(self._bytes[start:begin], "little")])
 
     def column(self, rows: AnyRows) -> "Column":
         """The values of rows, as a column of a batch."""
@@ -79,33 +101,43 @@ class PackedValues:
         elif self._starts[row]:
             self._waste += _LENGTH + len(self._value(self._starts[row]))
         self._starts[row] = len(self._bytes)
-        self._bytes += len(value).to_bytes(_LENGTH, "little") + value
+        self._bytes += _headed(value)
         if self._waste > max(self._kept_waste, len(self._bytes) // 3):
             self._compact()
 
-    def extend(self, first: int, values: Sequence[bytes | None]) -> None:
+    def stored(self, row: int) -> bytes:
+        """The value of a row behind its length; nothing where it has none."""
+        start = self._starts[row] if row < len(self._starts) else 0
+        return self._stored(start) if start else b""
+
+    def stretch(self, part: range) -> ValueStretch:
+        """The values of neighbouring rows."""
+        values = [*map(self.stored, part)]
+        return ValueStretch(b"".join(values), np.fromiter(map(len, values), np.int32, len(values)))
+
+    def extend(self, first: int, values: ValueStretch) -> None:
         """The values of neighbouring rows behind all that have one."""
-        starts, at, parts = array("I", bytes(4 * (first - len(self._starts)))), len(self._bytes), list[bytes]()
-        for value in values:
-            starts.append(0 if value is None else at)
-            if value is not None:
-                parts += (len(value).to_bytes(_LENGTH, "little"), value)
-                at += _LENGTH + len(value)
-        self._starts += starts
-        self._bytes += b"".join(parts)
+        sizes = values.sizes.astype(np.uint32)
+        starts = sizes.cumsum(dtype=np.uint32) - sizes + np.uint32(len(self._bytes))
+        starts[sizes == 0] = 0
+        self._starts.frombytes(bytes(_LENGTH * (first - len(self._starts))) + starts.tobytes())
+        self._bytes += values.content
 
     def trim(self) -> None:
         """Give back room that was taken for more."""
         self._bytes, self._starts = self._bytes[:], self._starts[:]
 
-    def update(self, values: Iterable[tuple[int, bytes]]) -> None:
-        """The values of many rows."""
-        for row, value in values:
-            self.put(row, value)
+    def replace(self, first: int, values: ValueStretch) -> None:
+        """The values of neighbouring rows in place of theirs; one without keeps what it has."""
+        begin = 0
+        for row, size in enumerate(values.sizes.tolist(), first):
+            if size:
+                self.put(row, values.content[begin + _LENGTH : begin + size])
+            begin += size
 
     def _compact(self) -> None:
         kept = PackedValues(self._none)
-        kept.update(self.items())
+        kept.extend(0, self.stretch(range(len(self._starts))))
         self._bytes, self._starts, self._waste = kept._bytes, kept._starts, 0
 
     def items(self) -> Iterator[tuple[int, bytes]]:

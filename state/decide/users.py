@@ -156,19 +156,18 @@ class UserTable:
         self.changed.add(row)
         return row
 
-    def assign_documents(self, first: int, stored: Sequence[bytes], numbers: Sequence[int]) -> None:
+    def assign_documents(self, first: int, stored: Sequence[bytes], numbers: npt.NDArray[np.int32]) -> None:
         """Let rows from `first` on use the documents of these numbers in the list; those before lose users."""
-        chosen = np.array(numbers, np.int64)
-        uses = np.bincount(chosen, minlength=len(stored)).tolist()
+        uses = np.bincount(numbers, minlength=len(stored)).tolist()
         known = [self.preferences.acquire_stored(document, uses[number]) for number, document in enumerate(stored)]
         part = slice(first, first + len(numbers))
         for before in self.preference[part][self.preference[part] != EMPTY].tolist():
             self.preferences.release(before)
-        self.preference[part] = np.array(known, np.int32)[chosen]
+        self.preference[part] = np.array(known, np.int32)[numbers]
         mutes = [mutes_of(orjson.loads(document)) if b'"muted"' in document else NO_MUTES for document in stored]
         if not self.mutes and mutes.count(NO_MUTES) == len(mutes):
             return
-        for row, number in enumerate(numbers, first):
+        for row, number in enumerate(numbers.tolist(), first):
             if mutes[number] != NO_MUTES or row in self.mutes:
                 self._set_mutes(row, mutes[number])
 

@@ -31,7 +31,7 @@ from state.model.work import EventWork, TickWork, decode_work, encode_work
 from state.schedule.store import ScheduleStore
 from state.sequence.store import SequenceStore
 
-VERSION_BYTES = {"01", "02", "03", "04"}
+VERSION_BYTES = {"01", "02", "03", "04", "05"}
 EARLIER = sorted((HERE.parent / "earlier").glob("decide_*.json"))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.decide.packed_values import PackedValues
+from state.decide.packed_values import PackedValues, stretch_of_values
 from state.model.arrow_stream import arrow_column
 
 ROWS = st.integers(0, 40)
@@ -27,3 +27,20 @@ def test_values_are_those_of_a_dictionary(stream: list[tuple[int, bytes]]) -> No
     for rows in (wanted, np.unique(wanted), np.array(sorted(plain, key=packed._starts.__getitem__), np.int32)):
         assert arrow_column(packed.column(rows)).to_pylist() == [plain.get(row, b"-") for row in rows.tolist()]
     assert arrow_column(packed.column(wanted[:0])).to_pylist() == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(st.none() | st.binary(max_size=300), min_size=1, max_size=6), max_size=6))
+def test_stretches_of_values_are_taken_over_and_replace_others(parts: list[list[bytes | None]]) -> None:
+    packed, plain = PackedValues(none=b"-", kept_waste=16), list[bytes | None]()
+    for part in parts:
+        packed.extend(len(plain), stretch_of_values(part))
+        plain += part
+    assert [packed.get(row) for row in range(len(plain) + 3)] == [*plain, None, None, None]
+    content, sizes = packed.stretch(range(len(plain)))
+    assert (content, sizes.tolist()) == (stretch_of_values(plain)[0], stretch_of_values(plain)[1].tolist())
+    assert content == b"".join(map(packed.stored, range(len(plain) + 3)))
+    for part in parts:
+        packed.replace(0, stretch_of_values(part))
+        plain[: len(part)] = [old if new is None else new for old, new in zip(plain, part, strict=False)]
+    assert [packed.get(row) for row in range(len(plain))] == plain
