@@ -37,20 +37,22 @@ def type_publication(record: TypeRecord) -> NewRecord:
     return NewRecord(*_PLACE, f"type/{record.type}".encode(), TYPE.encode(record), TYPE.headers)
 
 
-def types_in_force(log: Log, configured: Tables) -> Registry:
-    """The registry at this moment, for who needs it once.
+def types_in_force(log: Log, configured: Tables, *, reader: bool = False) -> Registry:
+    """The registry at this moment, for who needs it once; `reader` as in `load_registry`.
 
     :raises LogError: the log cannot be read.
     """
-    return with_published(configured, {name: record.table for name, record in type_records(log).items()})
+    published = {name: record.table for name, record in type_records(log, reader=reader).items()}
+    return with_published(configured, published, reader=reader)
 
 
-def type_records(log: Log) -> dict[str, TypeRecord]:
+def type_records(log: Log, *, reader: bool = False) -> dict[str, TypeRecord]:
     """The newest record of every type, also where it was taken back.
 
     :raises LogError: the log cannot be read.
     """
-    return {each.type: each for each in _decoded(stored_records(log, {_PLACE: log.begin_offset(*_PLACE)}))}
+    records = stored_records(log, {_PLACE: log.begin_offset(*_PLACE)})
+    return {each.type: each for each in _decoded(records, reader=reader)}
 
 
 def written_table(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,14 +131,14 @@ class PublishedTypes(Following):
         self._offset = positions[_PLACE]
 
 
-def _decoded(records: Iterable[Record]) -> Iterable[TypeRecord]:
+def _decoded(records: Iterable[Record], *, reader: bool = False) -> Iterable[TypeRecord]:
     """What this release can use: a table that another one took may have keys that are none here."""
     for record in records:
         if not record.value or dict(record.headers).get("schema") != TYPE.json:
             continue
         try:
             found = TYPE.decode(record.value)
-            load_registry({} if found.table is None else {found.type: found.table})
+            load_registry({} if found.table is None else {found.type: found.table}, reader=reader)
         except (MalformedRecordError, ConfigurationError) as error:
             _logger.warning("type_record_unusable", offset=record.offset, error=str(error))
         else:

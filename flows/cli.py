@@ -34,6 +34,8 @@ from flows.commands.shared import (
     named,
     settings_beside,
     settings_in_force,
+    settings_to_read,
+    tell_absent,
 )
 from flows.commands.templates_arguments import templates_app
 from flows.commands.types import types_app
@@ -161,7 +163,7 @@ def ledger_command(
     if check and (event, user, since, until) != (None,) * 4:
         raise typer.BadParameter("--check looks at everything; leave the other options out")
     in_order(since, until)
-    settings, output = settings_beside(data, reader=True), Output(as_json)
+    settings, output = settings_to_read(data), Output(as_json)
     query = LedgerQuery(event, user, from_ms=since, to_ms=until)
     with existing_log(settings) as log:
         if not check:
@@ -183,8 +185,9 @@ def explain_command(
 
     settings = settings_beside(data, reader=True)
     with existing_log(settings) as log:
+        tell_absent(types := types_in_force(log, settings.types, reader=True))
         found = explain(
-            settings.data_dir, log, types_in_force(log, settings.types), event=event, user=user, output=Output(as_json),
+            settings.data_dir, log, types, event=event, user=user, output=Output(as_json),
             redis=settings.inbox.in_redis(),
         )  # fmt: skip
     raise typer.Exit(0 if found else 1)
@@ -203,7 +206,7 @@ def progress_command(
     from flows.commands.progress import show_progress
     from flows.process.open import clock_ms
 
-    settings = settings_beside(data, reader=True)
+    settings = settings_to_read(data)
     with existing_log(settings) as log:
         reader = ledger_reader(settings.data_dir, log)
         desk = CampaignDesk(log, clock=clock_ms)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.commands.output import Output
-from flows.commands.shared import Data, Json, existing_log, settings_beside
+from flows.commands.shared import Data, Json, existing_log, settings_to_read
 from state.model.errors import AuditFaultError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def verify_command(
     if archive is not None:
         fine = _verify(archive, None, known, output)
     else:
-        settings = settings_beside(data, reader=True)
+        settings = settings_to_read(data)
         with existing_log(settings) as log:
             fine = _verify(settings.data_dir / ARCHIVE, log, known, output)
     if not fine:

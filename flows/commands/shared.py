@@ -21,6 +21,7 @@ from state.model.errors import ConfigurationError
 if TYPE_CHECKING:
     from connectors.log.interface import Log
     from flows.config.settings import Settings
+    from state.model.registry import Registry
 
 
 def named(value: str | None) -> str | None:
@@ -86,6 +87,23 @@ def settings_beside(data: Path | None, *, stopped: bool = True, reader: bool = F
     if running is None or not (running.processes or stopped):
         return settings
     return replace(settings, profile=running.profile)
+
+
+def settings_to_read(data: Path | None) -> Settings:
+    """The same for a command that only reads what is stored, where not all packages need be: it says which it lacks."""
+    from state.model.registry import load_registry
+
+    settings = settings_beside(data, reader=True)
+    tell_absent(load_registry(settings.types, reader=True))
+    return settings
+
+
+def tell_absent(types: Registry) -> None:
+    """Say of which channels no package is here."""
+    from flows.commands.output import complain
+
+    for channel in types.absent_channels():
+        complain(f"no package here adds the channel {channel}, which a type offers: it is read by its name alone")
 
 
 @contextmanager

@@ -319,7 +319,8 @@ def load_settings(
 ) -> Settings:
     """The configuration in force; what the command line gave (`data_dir`, `profile`) wins over everything.
 
-    `reader`: for who sends nothing; providers of other packages are left out, which may not be on this machine.
+    `reader`: for who sends nothing. What other packages add may not be on this machine: their providers are left out,
+    and a type may offer a channel of theirs.
     `environment` is the process's own unless given.
 
     :raises ConfigurationError: naming every key that is wrong, and the remedy.
@@ -334,7 +335,7 @@ def load_settings(
         settings = replace(settings, providers=replace(settings.providers, installed={}))
     settings = replace(settings, data_dir=data_dir or settings.data_dir, profile=profile or settings.profile)
     named = {fault.partition(":")[0] for fault in faults}
-    faults += [fault for fault in settings_faults(settings) if fault.partition(":")[0] not in named]
+    faults += [fault for fault in settings_faults(settings, reader=reader) if fault.partition(":")[0] not in named]
     if faults:
         raise configuration_error(faults)
     return settings

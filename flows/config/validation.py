@@ -36,8 +36,8 @@ _LINK_BASE = re.compile(r"https://(?:(?![<>,?#])[!-~])+")
 """What the connector of mails puts into a header; anything else would make a dead letter of every mail with a link."""
 
 
-def settings_faults(settings: Settings) -> Iterator[str]:
-    """Each begins with its key."""
+def settings_faults(settings: Settings, *, reader: bool = False) -> Iterator[str]:
+    """Each begins with its key; `reader` as in `load_settings`."""
     yield from _log_faults(settings.log)
     if not 1 <= settings.processes.decide <= _DECIDE_MAX:
         yield f"processes.decide: must be from 1 to {_DECIDE_MAX}"
@@ -54,7 +54,7 @@ def settings_faults(settings: Settings) -> Iterator[str]:
     for name, given in settings.expires.items():
         if given[:4].isdigit() and end_of(given) is None:
             yield f"expires.{name}: {given!r} is no day; write it as 2027-03-01, or name a file with its folder"
-    yield from _type_faults(settings)
+    yield from _type_faults(settings, reader=reader)
     yield from _export_faults(settings.exports, settings.log.retention)
     yield from _sender_faults(settings.senders)
     for name in PLACES:
@@ -185,15 +185,15 @@ def _log_faults(options: LogOptions) -> Iterator[str]:
         yield "log.retention: must be longer than 25h, since caps and repeats look back one day"
 
 
-def _type_faults(settings: Settings) -> Iterator[str]:
+def _type_faults(settings: Settings, *, reader: bool) -> Iterator[str]:
     tables: dict[str, Mapping[str, Any]] = {}
     for name, table in settings.types.items():
         try:
-            check_schemas(load_registry({name: table}))
+            check_schemas(load_registry({name: table}, reader=reader))
             tables[name] = table
         except ConfigurationError as error:
             yield str(error)
-    yield from _window_faults(settings.log.retention, load_registry(tables))
+    yield from _window_faults(settings.log.retention, load_registry(tables, reader=reader))
 
 
 def _window_faults(retention: timedelta, registry: Registry) -> Iterator[str]:

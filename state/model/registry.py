@@ -106,8 +106,11 @@ def _default_types() -> list[TypeProfile]:
     ]  # fmt: skip
 
 
-def check_profile(profile: TypeProfile) -> None:
-    """:raises ConfigurationError: naming the key and the remedy."""
+def check_profile(profile: TypeProfile, *, reader: bool = False) -> None:
+    """`reader` as in `load_registry`.
+
+    :raises ConfigurationError: naming the key and the remedy.
+    """
     where = f"types.{profile.name}"
     if profile.klass not in ("P0", "P1", "P2"):
         raise ConfigurationError(f"{where}.klass: {profile.klass!r} is none of P0, P1, P2")
@@ -116,7 +119,7 @@ def check_profile(profile: TypeProfile) -> None:
     for key, given, allowed in (
         ("channels", profile.channels, CHANNELS), ("fan_out", profile.fan_out, FAN_OUTS),
     ):  # fmt: skip
-        unknown = [name for name in given if name not in allowed]
+        unknown = [name for name in given if name not in allowed and not (reader and key == "channels")]
         if unknown or len(set(given)) != len(given):
             problem = f"{', '.join(unknown)} is not known" if unknown else "a name is there twice"
             raise ConfigurationError(f"{where}.{key}: {problem}; use {', '.join(allowed)} once each")
@@ -189,9 +192,18 @@ class Registry:
         """The configured names, prefixes with their star."""
         return [*self.exact, *(prefix + "*" for prefix, _ in self._prefixes)]
 
+    def absent_channels(self) -> list[str]:
+        """Channels that types offer and no package here adds, which only a reader's registry has."""
+        profiles = [*self.exact.values(), *(profile for _, profile in self._prefixes)]
+        return sorted({channel for profile in profiles for channel in profile.channels}.difference(CHANNELS))
 
-def load_registry(tables: Mapping[str, Mapping[str, Any]] | None = None, *, version: int = 1) -> Registry:
+
+def load_registry(
+    tables: Mapping[str, Mapping[str, Any]] | None = None, *, version: int = 1, reader: bool = False
+) -> Registry:
     """The default registry, changed key by key by the tables `[types.NAME]`.
+
+    `reader`: for who only reads what is stored; to him a channel is a name, whose package may be on other machines.
 
     :raises ConfigurationError: naming the key.
     """
@@ -206,17 +218,17 @@ def load_registry(tables: Mapping[str, Mapping[str, Any]] | None = None, *, vers
             raise ConfigurationError(f"types.{name}: {error}") from error
         profiles[name] = msgspec.structs.replace(profile, pinned=base.pinned or profile.pinned)
     for profile in profiles.values():
-        check_profile(profile)
+        check_profile(profile, reader=reader)
     return Registry(list(profiles.values()), version=version, tables=tables)
 
 
-def registry_of(tables: Mapping[str, Mapping[str, Any]]) -> Registry:
+def registry_of(tables: Mapping[str, Mapping[str, Any]], *, reader: bool = False) -> Registry:
     """The same, numbered by its content: 1 is the default registry.
 
     :raises ConfigurationError: naming the key.
     """
     version = zlib.crc32(json.dumps(tables, sort_keys=True).encode()) if tables else 1
-    return load_registry(tables, version=version)
+    return load_registry(tables, version=version, reader=reader)
 
 
 class RegistryInForce(Protocol):

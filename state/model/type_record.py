@@ -42,11 +42,12 @@ TYPE = Schema("type", TypeRecord)
 
 
 def with_published(
-    configured: Mapping[str, Mapping[str, Any]], published: Mapping[str, Mapping[str, Any] | None]
-) -> Registry:
-    """The registry of the file's tables, with those that are published in their places.
+    configured: Mapping[str, Mapping[str, Any]], published: Mapping[str, Mapping[str, Any] | None],
+    *, reader: bool = False,
+) -> Registry:  # fmt: skip
+    """The registry of the file's tables, with those that are published in their places; `reader` as in `load_registry`.
 
     :raises ConfigurationError: naming the key.
     """
     named = {name: table for name, table in published.items() if table is not None}
-    return registry_of({**configured, **named})
+    return registry_of({**configured, **named}, reader=reader)
