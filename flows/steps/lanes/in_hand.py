@@ -99,8 +99,9 @@ class InHand:
         """
         self.lock = threading.RLock()
         self.poison, self.notes = poison, deque[Note]()
-        self.next = dict(next_offsets)
-        """Records below were taken, by topic and partition."""
+        self._parts, self._places = parts, parts.places(number)
+        self.next = {place: end for place, end in next_offsets.items() if place in self._places}
+        """Records below were taken, by topic and partition. Of a channel that no package adds here it stays stored."""
         self.recovered = {
             partition: recover(
                 parts.log, partition, attempts_from.get(partition, 0), (attempts_taken or {}).get(partition, 0)
@@ -114,13 +115,19 @@ class InHand:
         """Keys with a history that wait to be opened, so that their ends have yet to be told."""
         self.unfinished = 0
         """Records that are not over."""
-        self._parts, self._places = parts, parts.places(number)
         starts = {place: self._start(place, reopen.get(place, ())) for place in self._places}
+        absent = next_offsets.keys() - starts.keys()
+        self._left = {
+            place[1]
+            for place in absent
+            if [*reopen.get(place, ())] or parts.log.end_offset(*place) > next_offsets[place]
+        }
+        """Partitions in which something of such a channel is left, whose attempts must be found when it is back."""
         self.reached = ReadProgress(parts.log, parts.now_ms, starts)
         """How far this run has read."""
         self.catch_up = self.ends()
         """The ends at the start, until this run has read again what the last one took; then nothing."""
-        self._again = dict(next_offsets)
+        self._again = dict(self.next)
         self._narrowing: Literal["begins", "asked", "asks", "reads on"] = "begins"
         self._over: list[OpenRecord] = []
         self._over_before: list[OpenRecord] = []
@@ -244,14 +251,17 @@ class InHand:
     def attempts_taken(self) -> dict[int, int]:
         """By partition: what is below this concerns records below `next`."""
         return {
-            partition: recovered.taken if recovered.histories else self._attempts_of_new(partition)
+            partition: recovered.taken
+            if recovered.histories or partition in self._left
+            else self._attempts_of_new(partition)
             for partition, recovered in self.recovered.items()
         }
 
     def _attempts_of_unread(self, partition: int) -> int:
         """What is read again, or waits, may have its attempts anywhere in what the start read."""
         recovered = self.recovered[partition]
-        return recovered.start if recovered.histories or self.begun else self._attempts_of_new(partition)
+        is_needed = recovered.histories or self.begun or partition in self._left
+        return recovered.start if is_needed else self._attempts_of_new(partition)
 
     def _attempts_of_new(self, partition: int) -> int:
         """Attempts of what has none are at this offset or above."""
