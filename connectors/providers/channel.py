@@ -102,6 +102,8 @@ class Failed:
     retry_after: timedelta | None = None
     of_address: bool = False
     """It concerns this address alone, and says nothing of the provider."""
+    of_credential: bool = False
+    """The provider refuses our credential or our account, so it would refuse every message."""
 
 
 Result = Sent | Rejected | Throttled | Failed

@@ -14,7 +14,7 @@ from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any, cast
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from connectors.sandbox.http2 import BYTE_EVERY_S, GARBLED
 from connectors.sandbox.journal import Entry, Journal
@@ -73,6 +73,10 @@ class Mailbox:
         self._keep(identity, content)
         return await _take(server, behaviour)
 
+    def signs_in(self) -> AuthResult:
+        """What is said to a name and a password."""
+        return AuthResult(success=not self.misbehaviours.meets("credential"), handled=False)
+
     def _keep(self, identity: str, content: bytes) -> None:
         path = self._directory / f"{hashlib.sha256(identity.encode()).hexdigest()[:40]}.eml"
         path.write_bytes(content)
@@ -82,13 +86,14 @@ class Mailbox:
 
 
 class SmtpConnection(SMTP):
-    """One connection of a client."""
+    """One connection of a client, who may sign in by any name and password: steered by `credential` he gets 535."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(
-            mailbox, hostname="sandbox.invalid", ident="sandbox", data_size_limit=_SIZE_MAX_BYTES, loop=loop
-        )
+            mailbox, hostname="sandbox.invalid", ident="sandbox", data_size_limit=_SIZE_MAX_BYTES, loop=loop,
+            authenticator=lambda *_: mailbox.signs_in(), auth_require_tls=False,
+        )  # fmt: skip
 
     def abort(self) -> None:
         """Break off at once, whatever is under way."""

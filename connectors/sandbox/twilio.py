@@ -60,9 +60,10 @@ class TwilioServer:
         path = _PATH.fullmatch(target)
         if path is None or path.group(1) != self.account_sid:
             return _answer(404, _error(404, 20404))
-        if headers.get("authorization") != self.authorization:
+        looks = not path.group(2)
+        if headers.get("authorization") != self.authorization or (looks and self.misbehaviours.meets("credential")):
             return _answer(401, _error(401, 20003))
-        if not path.group(2):
+        if looks:
             return _answer(200, {"sid": self.account_sid, "status": "active"})
         return self._message(body)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from helpers.waiting import wait_for
 
 from connectors.log.interface import TopicSpec
 from state.model.channels import ADDED, CHANNELS
+from state.model.keys import key_group
 
 CALLED = {
     "CARILLON_TYPES__FIRE__KLASS": "P1",
@@ -29,6 +31,7 @@ CALLED = {
     "CARILLON_TYPES__ALARM__CHANNELS": '["voice"]',
 }
 GOOD, URGENT, BUSY_ONCE, DEAD = "+1 415 555 0100", "+14155550199", "+19995031001", "+15005550001"
+BUSY, UNREAD = "+19995030001", "+14155550198"
 
 
 @pytest.fixture
@@ -77,6 +80,7 @@ def test_its_addresses_are_registered_its_events_sent_and_the_ledger_knows(tmp_p
             wait_for(lambda: not has_address(up, "cas"), what="the end of the dead number")
             assert_everything_names_it(up)
             assert up.stop() == 0
+            assert_it_is_read_where_its_package_is_not(up)
         assert [entry["status"] for entry in exchange.to("twilio", GOOD.replace(" ", ""))] == [201]
 
 
@@ -106,22 +110,52 @@ def assert_everything_names_it(up: Up) -> None:
     assert up.carillon("kill", "--channel", "voice", "--json").returncode == 0
 
 
-def test_a_lane_that_ran_without_it_sends_it_as_well(
+def assert_it_is_read_where_its_package_is_not(up: Up) -> None:
+    elsewhere = {**up.environment, "PYTHONPATH": ""}
+    who = ("--event", "fire-ann", "--user", "ann")
+    for command, said in {
+        ("explain", *who): "voice", ("ledger", *who): "voice/home voice", ("ledger", "--check"): "All laws hold.",
+        ("progress", "fire-ann"): "1 recipients decided", ("audit", "verify"): "nothing was changed",
+    }.items():  # fmt: skip
+        done = carillon(*command, "--data", str(up.directory), environment=elsewhere)
+        assert (done.returncode, said in done.stdout) == (0, True), done.stdout + done.stderr
+        assert done.stderr.count("no package here adds the channel voice") == 1
+    assert "types.fire.channels: voice is not known" in carillon("up", environment=elsewhere).stderr
+
+
+def test_a_lane_sends_it_while_it_is_there_and_nothing_twice_when_it_is_back(
     tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_sandbox(tmp_path) as exchange:
         system = System(tmp_path)
-        system.feed([system.emission("u1", "sms", [("mobile", "+14155550102")])])
-        with system.flow("deliver"):
-            wait_for(lambda: len(system.deliveries()) == 1)
-        for name, value in environment_of(site, exchange).items():
-            monkeypatch.setenv(name, value)
+        there = {name: value for name, value in environment_of(site, exchange).items() if name not in CALLED}
+        elsewhere = {"PYTHONPATH": "", "CARILLON_CONFIG": os.devnull}
         system.log.ensure_topics([TopicSpec("deliver.voice", 2 * PARTITIONS, compacted=False, retention_ms=None)])
-        system.feed([system.emission("u1", "voice", [("home", URGENT)])])
-        with system.flow("deliver"):
-            wait_for(lambda: len(system.deliveries()) == 2)
-    found = {each["channel"]: (each["provider"], each["outcome"]) for each in system.deliveries().values()}
-    assert found == {"sms": ("twilio", "DELIVERED"), "voice": ("voice", "DELIVERED")}
+
+        def run(environment: Mapping[str, str], ended: int, *sent: tuple[str, str, str]) -> None:
+            for name, value in environment.items():
+                monkeypatch.setenv(name, value)
+            with system.flow("deliver"):
+                for user, channel, address in sent:
+                    system.feed([system.emission(user, channel, [("home", address)])])
+                wait_for(lambda: len(system.deliveries()) == ended, what=system.output("deliver"))
+                wait_for(lambda: not sent or key_group(sent[-1][0]) in system.counts("deliver"))
+                wait_for(lambda: not sent or exchange.to("twilio", sent[-1][2]))
+
+        run(elsewhere, 1, ("u1", "sms", "+14155550102"))
+        run(there, 2, ("u2", "voice", URGENT), ("u3", "voice", BUSY))
+        system.feed([system.emission("u4", "voice", [("home", UNREAD)])])
+        run(elsewhere, 3, ("u5", "sms", "+14155550105"))
+        run(elsewhere, 4, ("u6", "sms", "+14155550106"))
+        run(there, 6)
+        found = {
+            user: (each["outcome"], len(each["attempts"]))
+            for each in system.deliveries().values()
+            for user in [each["user"]]
+        }
+        assert found == dict.fromkeys(("u1", "u2", "u4", "u5", "u6"), ("DELIVERED", 1)) | {"u3": ("DEAD_LETTER", 3)}
+        calls = {number: len(exchange.to("twilio", number)) for number in (URGENT, BUSY, UNREAD)}
+        assert calls == {URGENT: 1, BUSY: 3, UNREAD: 1}
 
 
 def test_the_example_of_the_manual_is_this_one() -> None:

@@ -96,7 +96,8 @@ def parse_response(response: Response, delivery: Delivery) -> Result:
     if error == "MessageRejected" and "not verified" in said:
         return Failed(f"{reason}: not verified")
     if error in _ACCOUNT or response.status in (401, 403):
-        return Failed(f"{reason}: clock" if "signature expired" in said or "not yet current" in said else reason)
+        late = "signature expired" in said or "not yet current" in said
+        return Failed(f"{reason}: clock" if late else reason, of_credential=True)
     if error in _MESSAGE or response.status in (400, 413):
         return Rejected(reason)
     return Failed(reason, ambiguous=response.status in _UNCERTAIN, retry_after=wait)

@@ -45,6 +45,7 @@ more UNKNOWN.
 """
 _LOOKED_S = 1.0
 """A mail that waited longer for a connection is looked at again here."""
+_CREDENTIAL = frozenset({530, 534, 535, 538})
 _ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
 
 
@@ -97,7 +98,9 @@ def parse_response(response: SmtpResponse, delivery: Delivery, senders: Collecti
     found = _ENHANCED.search(response.text)
     status = found.group(1) if found else ""
     reason = f"{response.command} {response.code} {status}".strip()
-    if response.command == "connect" or response.code in (421, 530, 535) or 400 <= response.code < 500:
+    if response.code in _CREDENTIAL:
+        return Failed(reason, of_credential=True)
+    if response.command == "connect" or 400 <= response.code < 500:
         return Failed(reason, of_address=response.command == "rcpt" and status.startswith(_OF_ADDRESS))
     if response.code >= 500:
         refusal = f"{response.code} {response.text}"

@@ -137,7 +137,7 @@ def _by_reason(refusal: _Refusal, delivery: Delivery, wait: timedelta | None) ->
     if reason in _OUR_FAULT:
         return Rejected(reason)
     if reason in _CREDENTIAL:  # not the token's fault: nothing is retired, the retries and the next channel remain
-        return Failed(reason, retryable=reason != "Forbidden")
+        return Failed(reason, retryable=reason != "Forbidden", of_credential=True)
     if reason == _TOO_MANY_TOKENS:
         return Throttled(wait or timedelta(minutes=20), reason)
     if reason in _TRANSIENT:
@@ -152,7 +152,7 @@ def _by_status(status: int, refusal: _Refusal, delivery: Delivery, wait: timedel
     if status == 429:
         return Throttled(wait, reason, of_address=refusal.reason == "TooManyRequests")
     if status == 403:
-        return Failed(reason)
+        return Failed(reason, of_credential=True)
     if 400 <= status < 500:
         return Rejected(reason)
     return Failed(reason, retry_after=wait)

@@ -158,7 +158,7 @@ def _by_code(code: str, error: _Error, delivery: Delivery, wait: timedelta | Non
 def _by_status(number: int, status: str, wait: timedelta | None) -> Result:
     reason = status if status.isupper() and status.replace("_", "").isalpha() else f"status {number}"
     if number == 401:
-        return Failed(_UNAUTHENTICATED)
+        return Failed(_UNAUTHENTICATED, of_credential=True)
     if number == 429:
         return _throttled(reason, wait)
     if number in (403, 404):  # of the project or what is between: nothing is known of the token

@@ -146,7 +146,7 @@ class AccessToken:
         """Once: while it lasts, renewals are refused twice a second."""
         if remedy and remedy != self._refused:
             _logger.error("credential_refused", provider="fcm", cause=cause, remedy=remedy)
-        if remedy or not cause:
+        if remedy or (self._refused and not cause):  # of a token that is refused when it is used, others tell
             self._refused = remedy
             CREDENTIAL_REFUSED.labels("fcm").set(bool(remedy))
 

@@ -46,6 +46,7 @@ _BIND_HINTS = {
     0x0E: "; look at password", 0x0F: "; look at system_id",
 }  # fmt: skip
 
+_REFUSED_BINDS = frozenset(str(BindRefused(status)) for status in (0x0D, 0x0E, 0x0F))
 THROTTLED = frozenset({0x14, 0x58})
 """ESME_RMSGQFUL, ESME_RTHROTTLED."""
 _ADDRESS_DEAD = frozenset({0x0B})
@@ -217,7 +218,7 @@ class SmppChannel:
             async with asyncio.timeout_at(end_s):
                 session = await self._connected().session()
         except NoSession as error:
-            return Failed(str(error))
+            return Failed(str(error), of_credential=str(error) in _REFUSED_BINDS)
         except TimeoutError:
             return Failed("no session in time")
         try:

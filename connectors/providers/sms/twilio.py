@@ -87,7 +87,7 @@ def parse_response(response: Response, delivery: Delivery) -> Result:
     if number in _ADDRESS_DEAD:
         return Rejected(reason, token_gone=delivery.registered_at)
     if number in _CREDENTIAL or response.status in (401, 403):
-        return Failed(reason)
+        return Failed(reason, of_credential=True)
     if number in _ADDRESS_REFUSED or 400 <= response.status < 500:
         return Rejected(reason)
     return Failed(reason, retry_after=wait)

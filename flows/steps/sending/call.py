@@ -9,7 +9,7 @@ from functools import cache, partial
 
 import structlog
 
-from connectors.metrics import DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS
+from connectors.metrics import CREDENTIAL_REFUSED, DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS
 from connectors.providers.channel import Failed, Result, Sent
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.queue import ProviderQueue
@@ -30,6 +30,8 @@ class ProviderCalls:
         self._now_ms, self._texts, self._last_look = now_ms, texts, last_look
         self._uncounted = Counter[tuple[str, str]]()
         """By provider and result."""
+        self._refused = set[str]()
+        """Providers that refuse our credential."""
 
     async def __call__(self, queue: ProviderQueue, task: SendTask, content: Content) -> tuple[Result, int]:
         """Whatever happens gives a result, and when it came; an error of ours says nothing of the provider."""
@@ -50,7 +52,18 @@ class ProviderCalls:
         now = self._now_ms()
         if not own:
             queue.answered(task, result, now)
+            self._look_at_credential(channel.name, result)
         return result, now
+
+    def _look_at_credential(self, provider: str, result: Result) -> None:
+        """Say once that it is refused: each try meets the same answer."""
+        if isinstance(result, Failed) and result.of_credential and provider not in self._refused:
+            self._refused.add(provider)
+            _logger.error("credential_refused", provider=provider, cause=result.cause, remedy="carillon check tries it")
+            CREDENTIAL_REFUSED.labels(provider).set(1)
+        elif isinstance(result, Sent) and provider in self._refused:
+            self._refused.remove(provider)
+            CREDENTIAL_REFUSED.labels(provider).set(0)
 
     def _may_go(self, task: SendTask) -> bool:
         device = task.device

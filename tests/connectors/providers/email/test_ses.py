@@ -42,9 +42,14 @@ def answer(status: int, error: str = "", text: str = "", **headers: str) -> Resu
         (400, "MessageRejected", "Email address is not verified.", Failed("MessageRejected: not verified")),
         (429, "", "Daily message quota exceeded.", Throttled(ses.QUOTA_WAIT, "status 429: daily quota")),
         (400, "Throttling", "Maximum sending rate exceeded.", Throttled(None, "Throttling")),
-        (403, "InvalidSignatureException", "Signature expired: x", Failed("InvalidSignatureException: clock")),
-        (400, "ExpiredTokenException", "", Failed("ExpiredTokenException")),
-        (403, "SomethingNew", "", Failed("status 403")),
+        (
+            403,
+            "InvalidSignatureException",
+            "Signature expired: x",
+            Failed("InvalidSignatureException: clock", of_credential=True),
+        ),
+        (400, "ExpiredTokenException", "", Failed("ExpiredTokenException", of_credential=True)),
+        (403, "SomethingNew", "", Failed("status 403", of_credential=True)),
         (400, "SomethingNew", "", Rejected("status 400")),
         (404, "", "", Failed("status 404")),
         (500, "InternalFailure", "", Failed("status 500")),
@@ -57,7 +62,7 @@ def test_ses_errors(status: int, error: str, text: str, expected: Result) -> Non
 
 def test_the_name_of_an_error_may_be_in_the_body() -> None:
     body = b'{"__type":"com.amazonaws.ses#SendingPausedException","Message":"x"}'
-    assert ses.parse_response(Response(400, {}, body), MAIL) == Failed("SendingPausedException")
+    assert ses.parse_response(Response(400, {}, body), MAIL) == Failed("SendingPausedException", of_credential=True)
 
 
 def test_ses_waits_as_long_as_it_is_told() -> None:

@@ -38,7 +38,7 @@ from state.model.content import EmailContent
         ("data", 554, "5.7.1 spam", Rejected("data 554 5.7.1")),
         ("data", 452, "4.3.1 full", Failed("data 452 4.3.1")),
         ("mail", 421, "4.3.2 closing", Failed("mail 421 4.3.2")),
-        ("connect", 535, "5.7.8 bad credentials", Failed("connect 535 5.7.8")),
+        ("connect", 535, "5.7.8 bad credentials", Failed("connect 535 5.7.8", of_credential=True)),
         ("connect", 554, "go away", Failed("connect 554")),
     ],
 )

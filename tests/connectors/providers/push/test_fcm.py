@@ -47,7 +47,7 @@ def answer(
         (403, "PERMISSION_DENIED", "SENDER_ID_MISMATCH", "", Rejected("SENDER_ID_MISMATCH", token_gone=REGISTERED)),
         (403, "PERMISSION_DENIED", None, "", Failed("PERMISSION_DENIED")),
         (401, "UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR", "", Failed("THIRD_PARTY_AUTH_ERROR")),
-        (401, "UNAUTHENTICATED", None, "", Failed("UNAUTHENTICATED")),
+        (401, "UNAUTHENTICATED", None, "", Failed("UNAUTHENTICATED", of_credential=True)),
         (429, "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED", "", Throttled(timedelta(seconds=60), "QUOTA_EXCEEDED")),
         (429, "RESOURCE_EXHAUSTED", None, "", Throttled(timedelta(seconds=60), "RESOURCE_EXHAUSTED")),
         (503, "UNAVAILABLE", "UNAVAILABLE", "", Failed("UNAVAILABLE")),

@@ -163,7 +163,7 @@ def test_who_could_not_bind_at_first_is_bound_as_soon_as_it_can_be_though_nothin
             if asked == "a look":
                 assert await channel.check() == CheckResult(False, "bind 0xe; look at password")
             else:
-                assert await send(channel) == Failed("bind 0xe")
+                assert await send(channel) == Failed("bind 0xe", of_credential=True)
             await peer.until(BIND_TRANSCEIVER, 2)
             return peer
 
@@ -258,7 +258,7 @@ def test_who_may_not_bind_sends_nothing_and_tries_again_later(refused: int) -> N
             assert peer.read[BIND_TRANSCEIVER] == 2
             return [*results, result]
 
-    why = Failed(f"bind {refused:#x}")
+    why = Failed(f"bind {refused:#x}", of_credential=refused == 0x0E)
     assert asyncio.run(run()) == [why, why, Sent("id")]
 
 

@@ -7,11 +7,13 @@ import gc
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import pytest
 from helpers.feeding import System, now_ms, token
 from helpers.lanes_in_process import Provider
 from helpers.waiting import wait_for
+from prometheus_client import REGISTRY
 
 from connectors.changes import Changes
 from connectors.providers.channel import Delivery, Failed, Result, Sent
@@ -134,6 +136,22 @@ def test_codes_that_wait_for_their_retry_go_to_the_next_provider_though_nothing_
     dispatcher.submit(codes(20, ends))
     wait_for(lambda: ends.count == 20, 20, lambda: f"20 ends; there are {ends.count}, {len(well.keys)} were asked for")
     assert len(well.keys) == 20
+    dispatcher.close()
+
+
+def test_a_refused_credential_is_told_until_something_is_taken(system: System) -> None:
+    answers: list[Result] = [Failed("401", of_credential=True)]
+
+    async def judge(_delivery: object) -> Result:
+        return answers.pop() if answers else Sent("x")
+
+    provider, ends = Provider(judge), Ends()
+    dispatcher = started(system, [ProviderBounds(provider, 50, SendRate(provider.name, 1000.0))])
+    dispatcher.submit(codes(1, ends))
+    told = partial(REGISTRY.get_sample_value, "carillon_credential_refused", {"provider": provider.name})
+    wait_for(lambda: told() == 1)
+    wait_for(lambda: ends.count == 1)
+    assert told() == 0
     dispatcher.close()
 
 
