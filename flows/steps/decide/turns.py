@@ -51,6 +51,10 @@ class _OfWorker:
         self.waiting: dict[GroupDecider, deque[_InTurns]] = {}
         self.events = Counter[GroupDecider]()
         """How many events for named people wait of a group; only groups with some."""
+        self.gives = self.gave_way = False
+        """An event for named people was decided since the last turn; a turn was put off for one."""
+        self.hurried = False
+        """The last turn ended early, since it had decided all events for named people."""
         self.leader: object = None
         self.decided: dict[GroupDecider, None] = {}
         """By the leader, since this was last asked for."""
@@ -73,6 +77,11 @@ class _OfWorker:
             if not self.events[decider]:
                 del self.events[decider]
         return each
+
+    def gives_way(self) -> bool:
+        """Whether the turn is put off, once: what events for named people lead to leaves the step first."""
+        self.gave_way, self.gives = self.gives and not self.gave_way, False
+        return self.gave_way
 
 
 class SliceTurns:
@@ -122,6 +131,8 @@ class SliceTurns:
                 break
             end += end == begin
             outputs += decider.decide(entries[begin:end])
+            if mine.waiting:
+                mine.gives = mine.gives or any(value.startswith(_EVENT) for _, value in entries[begin:end])
             begin = end
         for entry in entries[begin:]:
             self._wait(mine, decider, entry)
@@ -130,13 +141,18 @@ class SliceTurns:
         return outputs
 
     def go_on(self) -> Iterator[NewRecord]:
-        """A turn of what waits, one record at least; nothing if the log was not looked at since the last one."""
+        """A turn of what waits, one record at least; nothing if the log was not looked at since the last one.
+
+        It ends with the last event for named people, too, but no two turns in a row.
+        """
         mine, ends_at = self._mine, self._monotonic() + _TURN_S
-        if not mine.alternation.my_turn():
+        if not mine.alternation.my_turn() or mine.gives_way():
             return
+        hurries, mine.hurried = bool(mine.events) and not mine.hurried, False
         while mine.waiting:
             yield from self._next(mine)
-            if self._monotonic() >= ends_at:
+            mine.hurried = hurries and not mine.events
+            if mine.hurried or self._monotonic() >= ends_at:
                 break
         else:
             mine.leader = None

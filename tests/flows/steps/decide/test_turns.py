@@ -74,6 +74,7 @@ def test_an_event_of_another_group_is_not_behind_slices_that_wait() -> None:
     assert offsets(turns.decide("ann", as_decider(ann), [event_at(20)])) == [20]
     assert offsets(turns.decide("star", as_decider(star), [event_at(21)])) == []
     assert not turns.leads("ann")
+    assert offsets(turns.go_on()) == [], "what ann is told leaves the step first"
     assert offsets(turns.go_on()) == [4, 5, 6, 7]
     assert offsets(turns.rest()) == [8, 9, 10, 11, 21]
     assert (turns.leads("star"), turns.busy(), turns.oldest_ms(1)) == (False, False, None)
@@ -120,8 +121,24 @@ def test_a_group_where_an_event_waits_goes_before_those_with_slices_alone() -> N
     turns.has_room(1)
     assert offsets(turns.decide("star", as_decider(star), map_slices(range(12)))) == [0, 1, 2, 3]
     list(turns.decide("ann", as_decider(ann), [*map_slices([20, 21]), event_at(22), slice_at(23)]))
-    assert offsets(turns.go_on()) == [20, 21, 22, 4, 23], "then they take turns"
-    assert offsets(turns.rest()) == [5, 6, 7, 8, 9, 10, 11]
+    assert offsets(turns.go_on()) == [20, 21, 22], "what this leads to leaves the step at once"
+    turns.has_room(1)
+    assert offsets(turns.go_on()) == [4, 23, 5, 6, 7], "then they take turns"
+    assert offsets(turns.rest()) == [8, 9, 10, 11]
+
+
+def test_a_turn_that_ended_early_for_an_event_is_followed_by_a_whole_one() -> None:
+    clock = Clock()
+    turns, star, ann = SliceTurns(100, clock), Group(1, clock, slice_s=0.0055), Group(3, clock, slice_s=0.0055)
+    turns.has_room(1)
+    list(turns.decide("star", as_decider(star), map_slices(range(12))))
+    turned = []
+    for offset in range(20, 28, 2):
+        clock.now += 1
+        list(turns.decide("ann", as_decider(ann), [slice_at(offset), event_at(offset + 1)]))
+        turned.append(offsets(turns.go_on()))
+        turns.has_room(1)
+    assert turned == [[20, 21], [22, 23, 4, 5, 6], [24, 25], [26, 27, 7, 8, 9]]
 
 
 def test_a_tick_that_all_groups_wait_for_puts_none_of_them_before_an_event() -> None:
@@ -139,7 +156,7 @@ def test_what_one_tick_releases_in_all_groups_is_not_in_memory_at_once() -> None
     turns.has_room(1)
     at_once = [offsets(turns.decide(each, as_decider(each), [event_at(1), tick_at(2), event_at(3)])) for each in groups]
     assert at_once == [[1, 2, 3], [1, 2, 3], [1], [1]], "the time of a turn was over with the second one"
-    assert [offsets(turns.go_on()) for _ in range(2)] == [[2, 3, 2], []], "one look at the log, one turn"
+    assert [offsets(turns.go_on()) for _ in range(3)] == [[], [2, 3, 2], []], "one look at the log, one turn"
     turns.has_room(1)
     assert offsets(turns.go_on()) == [3]
 
@@ -165,6 +182,18 @@ def test_a_turn_is_followed_by_a_look_at_the_log_or_a_pause() -> None:
     assert offsets(turns.go_on()) == [8, 9, 10, 11]
     clock.now += 0.1
     assert offsets(turns.go_on()) == [12, 13, 14, 15]
+
+
+def test_events_at_every_look_put_off_every_other_turn_at_most() -> None:
+    clock = Clock()
+    turns, star, ann = SliceTurns(100, clock), Group(1, clock, slice_s=0.0055), Group(3, clock)
+    turned = []
+    for offset in range(20, 24):
+        turns.has_room(1)
+        list(turns.decide("star", as_decider(star), map_slices(range(20)) if offset == 20 else []))
+        list(turns.decide("ann", as_decider(ann), [event_at(offset)]))
+        turned.append(offsets(turns.go_on()))
+    assert turned == [[], [4, 5, 6, 7], [], [8, 9, 10, 11]]
 
 
 @pytest.mark.parametrize("seed", range(40))
