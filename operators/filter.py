@@ -14,11 +14,12 @@ def event_outcome(
     state: GroupState, event: Event, profile: TypeProfile, now: int, waited_ms: int
 ) -> FinalOutcome | None:
     """A.1 and A.2, which need no user: kill switches and the ttl (equal is still in time); then the load (RULES 1)."""
-    if state.kills.stops(event):
+    switched = bool(state.kills.active)
+    if switched and state.kills.stops(event):
         return FinalOutcome("SUPPRESSED", "kill_switch")
     if now - (0 if profile.absolute_ttl else waited_ms) > event.in_time_until:
         return FinalOutcome("EXPIRED", None)
-    if state.kills.active and state.kills.under_load and event.priority != "P0" and event.ttl_ms < SHED_BELOW_TTL_MS:
+    if switched and state.kills.under_load and event.priority != "P0" and event.ttl_ms < SHED_BELOW_TTL_MS:
         return SHED
     return None
 

@@ -58,15 +58,21 @@ class KnownRows:
         """A stored row is needed in memory."""
         if row.number not in self.known and row.number not in self.removed:
             self._absent -= 1
-            self._insert(row)
+            self.start(row)
 
     def start(self, row: StoredRow) -> None:
         """A row begins."""
-        self._insert(row)
+        subject = row.type, row.object
+        self.known[row.number] = row
+        if (of_subject := self._subjects.get(subject)) is not None:
+            of_subject.append(row)
+        if _is_open(row):
+            self._open[subject] = row
 
     def change(self, row: StoredRow) -> None:
         """The row is no longer as it is stored."""
-        self.keep(row)
+        if row.number not in self.known:
+            self.keep(row)
         self.changed[row.number] = row
 
     def close(self, row: StoredRow) -> None:
@@ -124,14 +130,6 @@ class KnownRows:
         if len(self._subjects) + len(self._open) > 2 * len(self.known) + _GONE_MAX:
             self._subjects = {subject: rows for subject, rows in self._subjects.items() if rows}
             self._open = {subject: row for subject, row in self._open.items() if row is not None}
-
-    def _insert(self, row: StoredRow) -> None:
-        subject = row.type, row.object
-        self.known[row.number] = row
-        if (of_subject := self._subjects.get(subject)) is not None:
-            of_subject.append(row)
-        if _is_open(row):
-            self._open[subject] = row
 
 
 def _is_open(row: StoredRow) -> bool:

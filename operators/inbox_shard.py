@@ -73,7 +73,8 @@ class InboxShard:
         `again`: the record was set aside, so its mark does not count. After an error it may be half applied: the caller
         loads the store again.
         """
-        if place.mark <= self._marks.get((place.source, place.group), _NOT_YET) and not again:
+        source, mark = (place.source, place.group), place.mark
+        if mark <= self._marks.get(source, _NOT_YET) and not again:
             return False
         if isinstance(operations, AddedSlice):
             for part in operations.parts():
@@ -81,7 +82,7 @@ class InboxShard:
         else:
             for operation in operations:
                 self._apply(place.group, operation)
-        self.pass_over(place)
+        self._pass(source, mark)
         return True
 
     def _apply_slice(self, group: int, part: AddedSlice) -> None:
@@ -93,11 +94,13 @@ class InboxShard:
 
     def pass_over(self, place: OutputHeader) -> None:
         """Everything up to this record of its source is dealt with."""
-        source, mark = (place.source, place.group), place.mark
+        self._pass((place.source, place.group), place.mark)
+
+    def _pass(self, source: tuple[str, int], mark: Mark) -> None:
         if mark > self._marks.get(source, _NOT_YET):
             self._marks[source] = mark
         self._changed_marks.add(source)
-        self._uncounted.add(place.group)
+        self._uncounted.add(source[1])
 
     def recount(self, group: int) -> None:
         """Its counts are to be taken again, for a reason that is not in its rows."""

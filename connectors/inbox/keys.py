@@ -83,7 +83,7 @@ def group_rows_prefix(group: int) -> bytes:
 def rows_prefix(user: str) -> bytes:
     """What the rows of a user begin with."""
     name = name_of(user)
-    return group_rows_prefix(key_group(user)) + len(name).to_bytes(2, "big") + name
+    return b"r%c%b%b" % (key_group(user), len(name).to_bytes(2, "big"), name)
 
 
 def subject_prefix(rows: bytes, type_name: str, object_id: str | None, *, windowed: bool | None = None) -> bytes:

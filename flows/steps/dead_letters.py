@@ -111,6 +111,7 @@ class RecordBatch:
 
     def __init__(self, handler: RecordHandler, journal: PoisonJournal) -> None:
         self._handler, self._journal = handler, journal
+        self._counts = journal.counts
         self._move_on: Callable[[int], object] = _nowhere
         self._place: tuple[str, int, int] | None = None
 
@@ -119,7 +120,7 @@ class RecordBatch:
     ) -> _T | Unhandled:
         """What `make` gives. It stays noted until the next one, or the end."""
         place = topic, partition, group
-        if self._journal.counts:
+        if self._counts:
             return self._handler.handle(RecordLocation(topic, partition, offset, group), partial(make, *given))
         if place == self._place:
             made()

@@ -130,7 +130,7 @@ class PackedTexts:
 
     def add(self, text: str) -> int:
         """The number of a text, which is `len` of before if it is new."""
-        content = encoded(text)
+        content = text.encode("utf-8", "surrogatepass")  # as `encoded`, without the call
         hashed = self._digest(content)
         place = self._place(content, hashed)
         number = self._slot[place]

@@ -1,6 +1,7 @@
 """The envelope of log records (TOPICS.md): headers by name, and the header `seq` of what flows write."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from state.model.errors import MalformedRecordError
@@ -64,4 +65,10 @@ def parse_output_header(value: bytes | None) -> OutputHeader:
 
 def output_headers(schema: bytes, source: str, group: int, offset: int, ordinal: int) -> tuple[tuple[str, bytes], ...]:
     """Of a record that a flow writes: what it is, and which output of which record."""
-    return ("schema", schema), ("seq", b"%s:%d:%d:%d" % (source.encode(), group, offset, ordinal))
+    return ("schema", schema), ("seq", seq_of(source, group) % (offset, ordinal))
+
+
+@lru_cache(2 * KEY_GROUPS)
+def seq_of(source: str, group: int) -> bytes:
+    """The header `seq` of a source and a group, but for offset and ordinal, which are put in by `%`."""
+    return b"%s:%d:%%d:%%d" % (source.encode(), group)

@@ -12,11 +12,11 @@ from msgspec import UNSET, UnsetType
 from connectors.log import NewRecord
 from connectors.log.topics import deliver_partition
 from state.model.delivery import WITHDRAWAL, ChannelAddresses, DigestItem, ToDeliver, Withdrawal, named_actor
-from state.model.envelope import output_headers
+from state.model.envelope import seq_of
 from state.model.event import Event
 from state.model.inbox import INBOX
 from state.model.keys import KEY_GROUPS
-from state.model.ledger import COUNTS, DECISION, EMISSION, CountsRecord, Decision, EmissionRecord
+from state.model.ledger import COUNTS, DECISION, EMISSION, CountsRecord, EmissionRecord
 from state.model.records import Emission, Outputs
 from state.model.topics import DELIVER
 
@@ -44,6 +44,7 @@ class OutputWriter:
         self._partition = group * partitions // KEY_GROUPS
         self._partitions = partitions
         self._key = str(group).encode()
+        self._seq = seq_of(SOURCE, group)
 
     def encode(self, state: GroupState, out: Outputs, offset: int) -> list[NewRecord]:
         """Every output of the work record at `offset`."""
@@ -61,13 +62,14 @@ class OutputWriter:
         return others + self._ledger(out, offset, _BEHIND_SLICES)
 
     def _ledger(self, out: Outputs, offset: int, first: int) -> list[NewRecord]:
-        ledger: list[tuple[bytes, Decision | EmissionRecord]] = [(DECISION.json, record) for record in out.decisions]
-        if out.emissions:
-            ledger += [(EMISSION.json, emission_record(record)) for record in out.emissions]
-        return [
-            self._record("ledger", self._partition, each.user.encode(), _encode(each), schema, offset, ordinal)
-            for ordinal, (schema, each) in enumerate(ledger, start=first)
+        records = [
+            self._record("ledger", self._partition, each.user.encode(), _encode(each), DECISION.json, offset, ordinal)
+            for ordinal, each in enumerate(out.decisions, first)
         ]
+        for ordinal, emission in enumerate(out.emissions, first + len(records)):
+            value, key = _encode(emission_record(emission)), emission.user.encode()
+            records.append(self._record("ledger", self._partition, key, value, EMISSION.json, offset, ordinal))
+        return records
 
     def counts(self, terms: tuple[int, ...], offset: int) -> NewRecord:
         """The running totals of decide as of `offset`; a tick has no other output to the ledger after it."""
@@ -103,9 +105,9 @@ class OutputWriter:
                 ordinal = ordinals[topic] = ordinals.get(topic, -1) + 1
                 partition = deliver_partition(priority, self._partition, self._partitions)
                 value = _encode(to_deliver(emission, entry, priority, ahead))
-                headers = output_headers(EMISSION.json, SOURCE, self._group, offset, ordinal)
-                headers = *headers, ("lane", priority.lower().encode())
-                records.append(NewRecord(topic, partition, emission.user.encode(), value, headers))
+                record = self._record(topic, partition, emission.user.encode(), value, EMISSION.json, offset, ordinal)
+                headers = *record.headers, ("lane", priority.lower().encode())
+                records.append(NewRecord(topic, partition, record.key, value, headers))
         withdrawals = [msgspec.structs.replace(each, decided_at=each.decided_at - ahead) for each in out.withdrawals]
         return records + self._withdrawals(withdrawals, offset, ordinals.get(DELIVER["push"], -1) + 1)
 
@@ -122,8 +124,7 @@ class OutputWriter:
     def _record(
         self, topic: str, partition: int, key: bytes, value: bytes, schema: bytes, offset: int, ordinal: int
     ) -> NewRecord:
-        headers = output_headers(schema, SOURCE, self._group, offset, ordinal)
-        return NewRecord(topic, partition, key, value, headers)
+        return NewRecord(topic, partition, key, value, (("schema", schema), ("seq", self._seq % (offset, ordinal))))
 
 
 def emission_record(emission: Emission) -> EmissionRecord:
