@@ -64,7 +64,7 @@ class EmissionLog:
             return
         self._hour_start = self._leave(self.hour, self._hour_start, now - HOUR_MS)
         self._start = self._leave(self.day, self._start, now - DAY_MS)
-        if self._start > len(self._rows) // 2 or 0 < self._start == self._end:
+        if self._start > len(self._rows) // 2:
             self._compact()
         self._next_leave = min(self._leave_time(self._hour_start, HOUR_MS), self._leave_time(self._start, DAY_MS))
 
@@ -86,7 +86,7 @@ class EmissionLog:
         self._hour_start -= self._start
         self._start, self._end = 0, kept
         if len(self._rows) > max(_ROOM, kept * _SPARE):
-            self._rows = self._rows[: max(_ROOM, kept * 2)].copy()
+            self._rows = self._rows[: max(_ROOM, kept * 3 // 2)].copy()  # when all of these leave, more than half
         gone = max(int(np.searchsorted(self._run_firsts[: self._runs], self._base, side="right")) - 1, 0)
         for column in (self._run_times, self._run_firsts):
             column[: self._runs - gone] = column[gone : self._runs].copy()

@@ -121,6 +121,17 @@ def test_what_a_campaign_took_is_given_back_a_day_later(then: int) -> None:
     assert (int(log.day[5]), log.nth_latest(5, 1)) == (1 + (then > 5), DAY_MS + 20_000)
 
 
+def test_what_most_of_a_campaign_took_is_given_back_twice() -> None:
+    log = EmissionLog()
+    log.reserve_rows(100_000)
+    for size, now in ((100_000, 0), (10_000, HOUR_MS)):
+        log.add_rows(np.arange(size, dtype=np.int32), now)
+    log.advance(DAY_MS)
+    assert (len(log._rows), int(log.day.sum())) == (15_000, 10_000)
+    log.advance(DAY_MS + HOUR_MS)
+    assert (len(log._rows), int(log.day.sum())) == (256, 0)
+
+
 def test_an_hour_after_the_columns_were_filled_to_the_brim() -> None:
     log = EmissionLog()
     size = len(log._rows)
