@@ -81,17 +81,22 @@ class LaneLogic(StatefulBatchLogic[SourceBatch, tuple[str, list[NewRecord]], Non
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
         self._lane: Lane | None = None
+        self._accepted = False
+        """Records, since its other work was done: first all lanes take theirs."""
 
     def on_batch(self, values: list[SourceBatch]) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
         if self._lane is None:
             self._lane = self._lanes.lane(lane_number(values[0], self._lanes.parts))
         records = [record for value in values if isinstance(value, list) for record in value]
-        outputs = self._lane.accept(records) if records else []
-        return keyed([*outputs, *_collected(self._lane)]), False
+        if not records:
+            return keyed(_collected(self._lane)), False
+        self._accepted = True
+        return keyed(self._lane.accept(records)), False
 
     def on_notify(self) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
         if self._lane is None or not self._lane.alternation.my_turn():
             return [], False
+        self._accepted = False
         return keyed(_collected(self._lane)), False
 
     def on_eof(self) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
@@ -102,8 +107,10 @@ class LaneLogic(StatefulBatchLogic[SourceBatch, tuple[str, list[NewRecord]], Non
         return keyed(self._lane.collect(last=True)), False
 
     def notify_at(self) -> datetime | None:
-        if self._lane is None or not self._lane.open:
+        if self._lane is None or not (self._lane.open or self._accepted):
             return None
+        if self._accepted:
+            return datetime.now(UTC)
         return datetime.now(UTC) + (_SOON if self._lanes.parts.dispatcher.queues.in_flight else _LATER)
 
     def snapshot(self) -> None:

@@ -43,7 +43,8 @@ from state.model.addresses import Place
 from state.model.content import Content
 from state.model.delivery import Attempt, ChannelAddresses
 
-_BATCH_MAX = 256
+_BATCH_MAX = 32
+"""In a turn of the loop: what is for one person does not wait until hundreds of a fan-out are checked."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -243,10 +244,16 @@ class Dispatcher:
         """Start as many tries as the provider's bounds allow, the most urgent first."""
         queue.pumped_soon = False
         now = self._parts.now_ms()
-        while not self._draining and (batch := queue.take(_BATCH_MAX, now)):
+        if not self._draining and (batch := queue.take(_BATCH_MAX, now)):
             self._spawn(self._dispatch(queue, batch))
+            self._pump_soon(queue, when=len(batch) == _BATCH_MAX)
         if queue.to_be_looked_at and not self._draining:
             self._attend(queue, now)
+
+    def _pump_soon(self, queue: ProviderQueue, *, when: bool) -> None:
+        if when and not queue.pumped_soon:
+            queue.pumped_soon = True
+            self._loop.call_soon(self._pump, queue)  # behind what else was answered, or came, by now
 
     def _attend(self, queue: ProviderQueue, now: int) -> None:
         """Let go what leaves a provider that is away, P0 that waits for a retry too, and look again soon (RULES 4)."""
@@ -278,13 +285,11 @@ class Dispatcher:
         last_look, now = self._parts.last_look, self._parts.now_ms()
         looked = last_look.looked(now)
         ending, ready = self._checked(queue, batch, now)
-        records = [intent_record(task, queue.bounds.channel, now) for task, _ in ready]
-        await self.attempts.append(
-            [(task.siblings.partition, record) for (task, _), record in zip(ready, records, strict=True)]
-        )
+        intents = [(task.siblings.partition, intent_record(task, queue.bounds.channel, now)) for task, _ in ready]
+        await self.attempts.append(intents)
         now = self._parts.now_ms()  # the log may have been away for minutes
         nothing_changed = last_look.nothing_since(looked, now)
-        for (task, content), record in zip(ready, records, strict=True):
+        for (task, content), (_, record) in zip(ready, intents, strict=True):
             task.history.apply(record)
             if task.history.tries == 1:
                 queue.share.first(now)
@@ -327,9 +332,7 @@ class Dispatcher:
                 return
         self._hear(task, *await self._call(queue, task, content))
         queue.done(task)
-        if queue.has_room and not queue.pumped_soon:  # else the answers' storing lets the next ones go, in a group
-            queue.pumped_soon = True
-            self._loop.call_soon(self._pump, queue)  # behind what else was answered by now
+        self._pump_soon(queue, when=queue.has_room)  # else the answers' storing lets the next ones go, in a group
 
     def _hear(self, task: SendTask, result: Result, now: int) -> None:
         self._answers.append((task, result, now))

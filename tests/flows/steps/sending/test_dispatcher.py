@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
@@ -78,6 +78,29 @@ async def fails(_delivery: object) -> Result:
 
 async def takes(_delivery: object) -> Result:
     return Sent("x")
+
+
+class Asked(list[str]):
+    """Types that a switch stops: none. Counts how often it is asked, and is told of the first one."""
+
+    times = 0
+    on_first: Callable[[], None]
+
+    def __contains__(self, _name: object) -> bool:
+        self.times += 1
+        if self.times == 1:
+            self.on_first()
+        return False
+
+
+def test_what_comes_does_not_wait_until_hundreds_are_looked_at(system: System) -> None:
+    provider, ends, asked, seen = Provider(takes), Ends(), Asked(), list[int]()
+    dispatcher = started(system, [ProviderBounds(provider, 400, SendRate(provider.name, 10_000.0))], killed=asked)
+    asked.on_first = lambda: dispatcher.after(lambda: seen.append(asked.times))
+    dispatcher.submit(codes(300, ends))
+    wait_for(lambda: ends.count == 300)
+    assert seen[0] <= 64
+    dispatcher.close()
 
 
 def test_what_a_person_drains_is_sent_when_he_lifts_it_though_nothing_else_comes(system: System) -> None:
