@@ -208,6 +208,10 @@ class ProviderQueue:
         """Whether the breaker is not open, and nobody drains the provider or the task's class."""
         return self.state != "open" and task.emission.priority not in self.drained()
 
+    def lacks(self, task: SendTask) -> bool:
+        """Whether the breaker is open, it is time for a probe, and nothing but the task could be it."""
+        return self.state == "open" and self._lacks_probe and task.emission.priority not in self.drained()
+
     @property
     def holds_back(self) -> bool:
         """Whether it is drained, as of the last look."""

@@ -113,7 +113,8 @@ class ProviderQueues:
 
     def choose(self, task: SendTask) -> ProviderQueue | None:
         """The first whose breaker is not open and that nobody drains, from the one on that was tried last; else from
-        the one on that did not give it up.
+        the one on that did not give it up. One before it whose probe is due gets the task as that: it would never be
+        asked whether it is back, as long as the next one works.
 
         Where there is none, one for which nothing waits and whose probe is due first: a provider for which nothing
         waits is never asked whether it is back.
@@ -121,7 +122,7 @@ class ProviderQueues:
         if len(served := self.of(task.channel, task.device)) == 1:
             return served[0]
         queues, untried = self._from(task, task.history.moved_to), self._left(task)
-        working = next((queue for queue in (*untried, *queues) if queue.takes(task)), None)
+        working = next((queue for queue in (*untried, *queues) if queue.takes(task) or queue.lacks(task)), None)
         unasked = (queue for queue in queues if not queue.size)
         return working or min(unasked, key=ProviderQueue.probe_in_ms, default=next(iter(untried), None))
 

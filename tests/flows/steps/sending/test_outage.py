@@ -22,7 +22,7 @@ from helpers.waiting import wait_for
 from prometheus_client import REGISTRY
 
 from connectors.log.interface import NewRecord
-from connectors.providers.channel import Channel, Delivery, Result
+from connectors.providers.channel import Channel, Delivery, Result, Sent
 from connectors.providers.email.options import SmtpOptions
 from connectors.providers.email.ses import SesChannel
 from connectors.providers.email.smtp import SmtpChannel
@@ -374,6 +374,10 @@ class _Closed(SmtpChannel):
     def __init__(self) -> None:
         options = SmtpOptions(host="127.0.0.1", port=free_port(), security="none", sender="news@example.org")
         super().__init__(options, clock_s=lambda: now_ms() / 1_000)
+        self.is_back = False
+
+    async def send(self, delivery: Delivery) -> Result:
+        return Sent("x") if self.is_back else await super().send(delivery)
 
 
 def test_the_next_provider_goes_on_when_one_has_used_up_its_tries(outage: Outage) -> None:
@@ -423,6 +427,26 @@ def test_what_waits_for_a_provider_that_is_away_goes_to_the_next_at_once(outage:
         outage.settle(lane)
     assert outage.outcomes() == {("email", "DELIVERED"): 25}
     assert {len(each["attempts"]) for each in outage.told[-5:]} == {1}
+
+
+def test_a_provider_that_is_back_gets_its_messages_again_though_the_next_one_works(outage: Outage) -> None:
+    outage.first = [closed := _Closed()]
+    with outage.running() as lane:
+        outage.give(lane, outage.mails(20))
+        outage.until("open", "closed")
+        outage.until_called(20, "smtp")
+        closed.is_back = True
+        outage.now += 31_000
+
+        def is_asked() -> bool:
+            outage.give(lane, outage.mails(1))
+            return REGISTRY.get_sample_value("carillon_breaker_state", {"provider": "closed"}) == STATES["half_open"]
+
+        wait_for(is_asked, every_s=0.5)
+        outage.give(lane, outage.mails(1))
+        outage.settle(lane)
+    assert {each["outcome"] for each in outage.told} == {"DELIVERED"}
+    assert Counter(each["provider"] for each in outage.told)["closed"] >= 2
 
 
 def test_a_provider_is_asked_whether_it_is_back_while_the_one_before_it_is_away(outage: Outage) -> None:

@@ -299,6 +299,12 @@ def test_what_came_meanwhile_is_kept_when_the_breaker_closes() -> None:
     assert calls.trouble_since is None
 
 
+def open_with_probe(queue: ProviderQueue) -> None:
+    """Its breaker is open, and something waits that can be its probe."""
+    queue.state = "open"
+    queue.put(task("waits", "P1", for_many=False), 0)
+
+
 def test_a_delivery_goes_on_with_the_provider_that_it_has_come_to() -> None:
     """And with a later one where that is away; never back to one that is spent."""
     bounds = [bounds_of(name) for name in "abc"]
@@ -308,11 +314,11 @@ def test_a_delivery_goes_on_with_the_provider_that_it_has_come_to() -> None:
     mail.siblings.channel = "email"
     assert queues.choose(mail) is first
     assert queues.after(mail) is second
-    second.state = "open"
+    open_with_probe(second)
     assert queues.after(mail) is third
     mail.history.provider = mail.history.moved_to = "b"
     assert queues.choose(mail) is third
-    third.state = "open"
+    open_with_probe(third)
     assert queues.choose(mail) is second, "it waits where it is"
     assert queues.after(mail) is None
 
@@ -326,7 +332,7 @@ def test_who_asked_whether_one_is_back_goes_by_the_one_before_it_where_that_is_b
     mail.siblings.channel = "email"
     mail.history.provider = "b"
     assert queues.choose(mail) is second
-    second.state = "open"
+    open_with_probe(second)
     assert queues.choose(mail) is first
 
 
