@@ -59,6 +59,12 @@ class Changes:
         """Another one whenever an answer may be another."""
         return self._said.version, self._recall.passes
 
+    def is_silent(self, user: str, channel: str, endpoint_id: str, address: str) -> bool:
+        """Whether nothing was said lately of the user's settings, of this endpoint, nor of the address by anybody."""
+        return self._said.is_silent(user, channel, endpoint_id, address) and not any(
+            not said.is_silent(user, channel, endpoint_id, address) for said in self._recalled()
+        )
+
     def document(self, user: str) -> dict[str, Any] | None:
         """The preference document that the user stored lately; None: no change."""
         return self._newest(Said.document, user)

@@ -81,6 +81,14 @@ class Said:
         """What was written after this time is known, in milliseconds."""
         return max(self._since_ms, *(kind.lost_ms for kind in self._kinds))
 
+    def is_silent(self, user: str, channel: str, endpoint_id: str, address: str) -> bool:
+        """Whether `document`, `endpoint` and `owner` have nothing to tell."""
+        return (
+            user not in self._documents
+            and (user, channel, endpoint_id) not in self._endpoints
+            and (channel, address) not in self._owners
+        )
+
     def document(self, user: str) -> dict[str, Any] | None:
         """The newest document of the user's preferences."""
         return self._documents.value(user)

@@ -60,8 +60,9 @@ class DeliveryHistory:
             self.ended_at = record.at
 
     def _intent(self, record: Attempt) -> None:
-        self.tries += max(0, record.attempt - self.attempts)
-        self.attempts = max(self.attempts, record.attempt)
+        if record.attempt > self.attempts:
+            self.tries += record.attempt - self.attempts
+            self.attempts = record.attempt
         self.first_at = self.first_at or record.at
         self.provider, self.provider_id, self.variant = record.provider, record.provider_id, record.variant
         self.open = True

@@ -69,9 +69,15 @@ class Breaker:
             last.failed += failed
             self._calls += 1
             self._failed += failed
-            self.look(now)
+            if not self.at_ease:
+                self.look(now)
         elif probe and not failed:
             self._enter("half_open")
+
+    @property
+    def at_ease(self) -> bool:
+        """Whether it is closed, and no call failed lately: then nothing but time changes with an answer."""
+        return not self._failed and self._state == "closed"
 
     def look(self, now: int) -> BreakerState:
         """The state, as of now."""

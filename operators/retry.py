@@ -92,14 +92,14 @@ class RetryShare:
         self._seconds: deque[tuple[int, int]] = deque([(0, 0)])
         self._first = 0
 
-    def first(self, now: int) -> None:
-        """A message was tried for the first time."""
+    def first(self, now: int, messages: int = 1) -> None:
+        """So many messages were tried for the first time."""
         self._look(now)
         number, count = self._seconds.pop()
-        self._seconds.append((number, count + 1))
-        self._first += 1
-        self._earned.size += SHARE
-        self._earned.level += SHARE
+        self._seconds.append((number, count + messages))
+        self._first += messages
+        self._earned.size += SHARE * messages
+        self._earned.level += SHARE * messages
 
     def reserve(self, now: int, last: int, *, urgent: bool = False) -> int | None:
         """Count one retry, and give the time from which it may be made: `now` or later; `urgent`: it is of P0.

@@ -125,7 +125,8 @@ class WreqTransport:
             timeout=deadline,
         )
         status, given = answer.status.as_int(), answer.headers
-        headers = {name: _text(value) for name in _READ if (value := given.get(name)) is not None}
+        names = _READ if status != 200 else _READ_OF_TAKEN
+        headers = {name: _text(value) for name in names if (value := given.get(name)) is not None}
         if answer.content_length == 0:
             return Response(status, headers)
         async with answer:
@@ -138,6 +139,7 @@ class WreqTransport:
 
 
 _READ = ("apns-id", "retry-after", "date", "x-amzn-errortype")
+_READ_OF_TAKEN = ("apns-id",)
 """To convert a header costs as much as to look for four."""
 _METHODS = {"POST": Method.POST, "GET": Method.GET}
 _ANSWER_LOST = (

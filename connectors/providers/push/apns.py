@@ -67,10 +67,23 @@ def fit_payload(content: PushContent) -> bytes:
     return build_payload(fitted(content, size=lambda some: len(build_payload(some)), limit=PAYLOAD_MAX_BYTES))
 
 
+class _Last:
+    """The payload that was built last: a fan-out sends the same to many. No more is kept of what people say."""
+
+    content: PushContent | None = None
+    payload = b""
+
+
+def _payload_of(content: PushContent) -> bytes:
+    if content is not _Last.content:
+        _Last.content, _Last.payload = content, fit_payload(content)
+    return _Last.payload
+
+
 def build_request(delivery: Delivery, *, topic: str, token: str) -> Request:
     """The request for one delivery; pure."""
     content = delivery.content
-    if not isinstance(content, PushContent | WithdrawalContent):
+    if not isinstance(content, (PushContent, WithdrawalContent)):
         raise TypeError("a push is sent to APNs")
     withdraws = isinstance(content, WithdrawalContent)
     is_quiet = withdraws or (isinstance(content, PushContent) and content.replaces)
@@ -84,7 +97,7 @@ def build_request(delivery: Delivery, *, topic: str, token: str) -> Request:
     }
     if delivery.collapse is not None and len(delivery.collapse.encode()) <= COLLAPSE_MAX_BYTES:
         headers["apns-collapse-id"] = delivery.collapse
-    payload = build_background(delivery) if isinstance(content, WithdrawalContent) else fit_payload(content)
+    payload = build_background(delivery) if isinstance(content, WithdrawalContent) else _payload_of(content)
     return Request(device_path(delivery.address), headers, payload)
 
 

@@ -10,8 +10,10 @@ from flows.steps.sending.message import EndOfFailed
 from flows.steps.sending.queues import ProviderQueues
 from flows.steps.sending.records import REJECTED, why
 from flows.steps.sending.task import Planned, SendTask, out_of_time
-from operators.attempts import UNKNOWN
+from operators.attempts import DELIVERED, UNKNOWN
 from operators.retry import BUDGETS, JITTER, retry_at
+
+_TAKEN = Planned(DELIVERED)
 
 
 class AfterAnswer:
@@ -31,7 +33,7 @@ class AfterAnswer:
 
     def __call__(self, task: SendTask, result: Result, now: int) -> Planned:
         if isinstance(result, Sent):
-            return Planned("DELIVERED")
+            return _TAKEN
         if isinstance(result, Rejected):
             if result.token_gone is not None and not _was_rejected(task) and self._renewed(task):
                 return Planned(retry_at=now)  # registered again while the try was under way

@@ -43,7 +43,8 @@ class AttemptLog:
             ]
         )
         for (partition, _), offset in zip(records, offsets, strict=True):
-            self.ends[partition] = max(self.ends[partition], offset + 1)
+            if offset >= self.ends[partition]:
+                self.ends[partition] = offset + 1
 
 
 @dataclass(slots=True)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import cache, partial
 
 import structlog
 
-from connectors.metrics import CREDENTIAL_REFUSED, DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS
+from connectors.metrics import CREDENTIAL_REFUSED, DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS, observe_all
 from connectors.providers.channel import Failed, Result, Sent
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.queue import ProviderQueue
 from flows.steps.sending.records import RAISED, delivery_of, result_name
 from flows.steps.sending.task import SendTask
 from flows.steps.sending.texts import TextMessages
-from state.model.content import Content
+from state.model.content import Content, SmsContent
 from state.model.errors import UnsendableError
 
 _seconds, _attempts = cache(DELIVERY_SEND_SECONDS.labels), cache(DELIVERY_ATTEMPTS.labels)
@@ -30,6 +30,8 @@ class ProviderCalls:
         self._now_ms, self._texts, self._last_look = now_ms, texts, last_look
         self._uncounted = Counter[tuple[str, str]]()
         """By provider and result."""
+        self._took_s = defaultdict[str, list[float]](list)
+        """By provider."""
         self._refused = set[str]()
         """Providers that refuse our credential."""
 
@@ -45,9 +47,9 @@ class ProviderCalls:
         except Exception:  # a programmer's error in one connector must not hold up the others
             _logger.exception("connector_failed", provider=channel.name)
             result, own = Failed("connector error", retryable=False, ambiguous=True), True
-        _seconds(channel.name).observe(time.perf_counter() - began)
+        self._took_s[channel.name].append(time.perf_counter() - began)
         self._uncounted[channel.name, result_name(result)] += 1
-        if self._texts is not None and isinstance(result, Sent):
+        if self._texts is not None and isinstance(content, SmsContent) and isinstance(result, Sent):
             self._texts.taken(channel.name, task, content)
         now = self._now_ms()
         if not own:
@@ -74,3 +76,6 @@ class ProviderCalls:
         for labels, count in self._uncounted.items():
             _attempts(*labels).inc(count)
         self._uncounted.clear()
+        for name, seconds in self._took_s.items():
+            observe_all(_seconds(name), seconds)
+            seconds.clear()

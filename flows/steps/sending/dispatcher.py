@@ -26,11 +26,12 @@ from connectors.log.grouped import BatchingAppender
 from connectors.log.interface import Log
 from connectors.log.owners import Fence
 from connectors.providers.channel import Channel, Failed, Result
+from flows.steps.sending.alike import AlikeLook
 from flows.steps.sending.answered import AfterAnswer
 from flows.steps.sending.attempts import AttemptLog
 from flows.steps.sending.call import ProviderCalls
 from flows.steps.sending.late import LastLook
-from flows.steps.sending.message import MailLinks, message_or_end
+from flows.steps.sending.message import MailLinks
 from flows.steps.sending.outage import CanUse, leaving
 from flows.steps.sending.queue import ProviderBounds, ProviderQueue
 from flows.steps.sending.queues import ProviderQueues
@@ -38,7 +39,7 @@ from flows.steps.sending.records import answer_record, answered_records, closed_
 from flows.steps.sending.retries import Retries
 from flows.steps.sending.task import Planned, SendTask, Siblings
 from flows.steps.sending.texts import TextMessages
-from operators.attempts import INTERRUPTED, UNKNOWN, resume
+from operators.attempts import DELIVERED, INTERRUPTED, UNKNOWN, resume
 from state.model.addresses import Place
 from state.model.content import Content
 from state.model.delivery import Attempt, ChannelAddresses
@@ -206,7 +207,7 @@ class Dispatcher:
         if task.preset is not None:
             self._spawn(self._end([(task, Planned(*task.preset))]))
             return
-        verb = resume(task.history if task.known else None, task.emission.priority)
+        verb = resume(task.history, task.emission.priority) if task.known else "send"
         if verb == "over":
             self._tell(task)
         elif verb == "unknown":
@@ -288,12 +289,12 @@ class Dispatcher:
         intents = [(task.siblings.partition, intent_record(task, queue.bounds.channel, now)) for task, _ in ready]
         await self.attempts.append(intents)
         now = self._parts.now_ms()  # the log may have been away for minutes
-        nothing_changed = last_look.nothing_since(looked, now)
+        nothing_changed, alike = last_look.nothing_since(looked, now), AlikeLook(last_look, now)
+        queue.share.first(now, sum(not task.history.tries for task, _ in ready))
         for (task, content), (_, record) in zip(ready, intents, strict=True):
             task.history.apply(record)
-            if task.history.tries == 1:
-                queue.share.first(now)
-            if (planned := last_look.again(task, now, nothing_changed=nothing_changed)) is not None:
+            goes_on = nothing_changed and alike.goes_on(task)
+            if not goes_on and (planned := last_look.again(task, now, nothing_changed=nothing_changed)) is not None:
                 queue.done(task)
                 ending.append((task, planned))
             else:
@@ -307,10 +308,10 @@ class Dispatcher:
         """Which of the batch end without a try, and what the others say."""
         ending: list[tuple[SendTask, Planned]] = []
         ready: list[tuple[SendTask, Content]] = []
-        parts = self._parts
+        parts, alike = self._parts, AlikeLook(self._parts.last_look, now)
         for task in batch:
             device = task.device
-            found = message_or_end(task, now, parts.last_look, self._failed, parts.links, parts.texts)
+            found = alike.message_or_end(task, self._failed, parts.links, parts.texts)
             if isinstance(found, Planned):
                 queue.done(task)
                 ending.append((task, found))
@@ -366,8 +367,7 @@ class Dispatcher:
 
     def _failed(self, task: SendTask, reason: str, now: int, can_use: CanUse | None = None) -> Planned:
         """The end of a task that failed for good: the next channel, or DEAD_LETTER."""
-        usable = can_use or self._can_use
-        end = task.siblings.failed_end(task, now=now, usable=lambda entry: usable(task.siblings, entry))
+        end = task.siblings.failed_end(task, now=now, usable=partial(can_use or self._can_use, task.siblings))
         task.ending = end.outcome
         return Planned(end.outcome, reason, end.fell_back_to)
 
@@ -386,7 +386,7 @@ class Dispatcher:
         if planned.retry_at is not None:
             self._wait(task, planned.retry_at)
             return
-        if (record := closed_record(task, planned, now)) is not None:
+        if planned.outcome != DELIVERED and (record := closed_record(task, planned, now)) is not None:
             task.history.apply(record)
         self._tell(task)
 

@@ -21,7 +21,7 @@ from operators.outcomes import Hold
 from state.model.registry import Registry, RegistryInForce
 
 _NO_ADDRESS = Planned("SUPPRESSED", "no_channel")
-_LATE_MS = 60_000
+LATE_MS = 60_000
 """From this age on a delivery waits for whatever is not known."""
 _ASK_AGAIN_MS = 3_000
 _SEQUENCED_WITHIN_MS = 600_000
@@ -80,7 +80,7 @@ class LastLook:
     def _unknown(self, task: SendTask, now: int) -> Planned | None:
         """Later, where it has waited for so long that what changed since must be read again."""
         emission = task.emission
-        if now - emission.decided_at < _LATE_MS or now > emission.valid_until:
+        if now - emission.decided_at < LATE_MS or now > emission.valid_until:
             return None
         question = Question(
             emission.user,

@@ -59,9 +59,14 @@ def message_or_end(
     failed: EndOfFailed,
     links: MailLinks | None,
     texts: TextMessages | None = None,
+    *,
+    may_go: bool = False,
 ) -> Content | Planned:
-    """What a try says, or the end of the task without one; whatever one payload brings about, the others go on."""
-    if (planned := last_look(task, now)) is not None:
+    """What a try says, or the end of the task without one; whatever one payload brings about, the others go on.
+
+    `may_go`: it was looked at already.
+    """
+    if not may_go and (planned := last_look(task, now)) is not None:
         return planned
     if task.siblings.listener.killed_by():
         return Planned("DEAD_LETTER", KILLED)

@@ -32,6 +32,7 @@ PASSED_OVER_AFTER_MS = 30_000
 """A load score of 1 (RULES 3.E)."""
 _SOON_MS, _LATER_MS = 50, 1_000
 _JUDGE_ALL_EVERY_MS = 5_000
+_FAILED = (Failed, Throttled)
 _logger = structlog.get_logger(__name__)
 
 
@@ -163,7 +164,7 @@ class ProviderQueue:
 
     def answered(self, task: SendTask, result: Result, now: int) -> None:
         """What the provider said, or that it said nothing in time. A refusal of the address is no failure of its."""
-        failed = isinstance(result, Failed | Throttled) and not result.of_address
+        failed = isinstance(result, _FAILED) and not result.of_address
         if failed and isinstance(result, Throttled) and result.retry_after is not None:
             wait_ms = min(result.retry_after // timedelta(milliseconds=1), PROBE_EVERY_MS)
             self._asked_until = max(self._asked_until, now + wait_ms)
@@ -172,7 +173,8 @@ class ProviderQueue:
             self._bound.answered(now - task.history.made[-1].at, self._many)
         if task is self._probe:
             self._probe = None
-        self.look(now)
+        if self._since is not None or not self._breaker.at_ease:
+            self.look(now)  # else it changes nothing
 
     def done(self, task: SendTask) -> None:
         """One request less in flight; a probe that was not answered was not sent."""

@@ -37,6 +37,11 @@ class _Provider:
         DELIVERIES_WAITING.labels(name).set_function(self._size)
         BREAKER_STATE.labels(name).set_function(lambda: max(_LEVELS[each.state] for each in self.queues()))
 
+    @property
+    def of_all(self) -> ProviderQueue | None:
+        """That of all devices; None: its services have queues of their own."""
+        return self._shared if self._bounds.service_of is None else None
+
     def queues(self) -> list[ProviderQueue]:
         """All of them; may be asked by any thread."""
         return [self._shared, *tuple(self._services.values())]
@@ -84,6 +89,10 @@ class ProviderQueues:
             if twice := [name for name, times in names.items() if times > 1]:
                 raise ConfigurationError(f"providers of {channel}: {twice[0]} is the name of two of them; rename one")
         self._at = {place: [_Provider(each, made) for each in bounds] for place, bounds in providers.items()}
+        self._alone: dict[tuple[str, str | None], ProviderQueue] = {
+            place: queue for place, each in self._at.items() if len(each) == 1 and (queue := each[0].of_all) is not None
+        }
+        """Where there is no choice."""
         self.channels = tuple(each.channel for bounds in providers.values() for each in bounds)
 
     def __iter__(self) -> Iterator[ProviderQueue]:
@@ -119,6 +128,8 @@ class ProviderQueues:
         Where there is none, one for which nothing waits and whose probe is due first: a provider for which nothing
         waits is never asked whether it is back.
         """
+        if (alone := self._alone.get((task.siblings.channel, task.device.platform))) is not None:
+            return alone
         if len(served := self.of(task.channel, task.device)) == 1:
             return served[0]
         queues, untried = self._from(task, task.history.moved_to), self._left(task)

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from connectors.providers.channel import Channel, Delivery, Failed, Rejected, Result, Sent, Throttled
 from flows.steps.sending.task import Planned, SendTask
-from operators.attempts import UNKNOWN
+from operators.attempts import DELIVERED, UNKNOWN
 from state.model.content import Content
 from state.model.dead_letter import KILLED, Kind, error_text
 from state.model.delivery import Attempt, ToDeliver
@@ -24,7 +24,7 @@ RAISED = "raised: "
 """What begins the reason of a delivery whose making raised an error."""
 
 
-REJECTED = "rejected"
+SENT, REJECTED = "sent", "rejected"
 """The result of a try whose message or address the provider refuses."""
 
 
@@ -81,19 +81,21 @@ def intent_record(task: SendTask, channel: Channel, now: int) -> Attempt:
 def answer_record(task: SendTask, result: Result, planned: Planned, now: int) -> Attempt:
     """An answer as it is stored, with the time of the next try, if there is one."""
     segments, cost = task.charge or (None, None)
+    if isinstance(result, Sent):
+        return Attempt(
+            state="answer", key=task.key, attempt=task.history.attempts, result=SENT, provider_id=result.provider_id,
+            at=now, segments=segments, cost=cost,
+        )  # fmt: skip
     return Attempt(
         state="answer",
         key=task.key,
         attempt=task.history.attempts,
         result=stored_name(result),
-        provider_id=result.provider_id if isinstance(result, Sent) else None,
         detail=why(result),
         retry_at=planned.retry_at,
         moved_to=planned.moved_to,
         gone_at=_gone_at(task, result, now) if planned.retry_at is None else None,
         at=now,
-        segments=segments,
-        cost=cost,
     )
 
 
@@ -124,7 +126,7 @@ def answered_records(task: SendTask, answer: Attempt, planned: Planned) -> list[
     UNKNOWN comes before its answer: the answer alone would read as a message that was not taken, and be sent again. Any
     other end follows its answer: sending again does no harm there, and the answer may have to tell of a dead address.
     """
-    closed = closed_record(task, planned, answer.at)
+    closed = None if planned.outcome == DELIVERED else closed_record(task, planned, answer.at)
     if closed is None:
         return [answer]
     return [closed, answer] if planned.outcome == UNKNOWN else [answer, closed]
@@ -171,7 +173,10 @@ def why(result: Result) -> str | None:
 
 def stored_name(result: Result) -> str:
     """The result's name in `attempts`."""
-    return {Sent: "sent", Rejected: REJECTED, Throttled: "throttled", Failed: "failed"}[type(result)]
+    return _NAMES[type(result)]
+
+
+_NAMES = {Sent: SENT, Rejected: REJECTED, Throttled: "throttled", Failed: "failed"}
 
 
 def result_name(result: Result) -> str:
