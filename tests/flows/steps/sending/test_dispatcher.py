@@ -163,16 +163,17 @@ def test_codes_that_wait_for_their_retry_go_to_the_next_provider_though_nothing_
 
 
 def test_a_refused_credential_is_told_until_something_is_taken(system: System) -> None:
-    answers: list[Result] = [Failed("401", of_credential=True)]
+    mended = threading.Event()
 
     async def judge(_delivery: object) -> Result:
-        return answers.pop() if answers else Sent("x")
+        return Sent("x") if mended.is_set() else Failed("401", of_credential=True)
 
     provider, ends = Provider(judge), Ends()
     dispatcher = started(system, [ProviderBounds(provider, 50, SendRate(provider.name, 1000.0))])
     dispatcher.submit(codes(1, ends))
     told = partial(REGISTRY.get_sample_value, "carillon_credential_refused", {"provider": provider.name})
     wait_for(lambda: told() == 1)
+    mended.set()
     wait_for(lambda: ends.count == 1)
     assert told() == 0
     dispatcher.close()
