@@ -89,15 +89,21 @@ class LaneLogic(StatefulBatchLogic[SourceBatch, tuple[str, list[NewRecord]], Non
             self._lane = self._lanes.lane(lane_number(values[0], self._lanes.parts))
         records = [record for value in values if isinstance(value, list) for record in value]
         if not records:
-            return keyed(_collected(self._lane)), False
+            return self._turn(self._lane)
         self._accepted = True
         return keyed(self._lane.accept(records)), False
 
     def on_notify(self) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
         if self._lane is None or not self._lane.alternation.my_turn():
             return [], False
+        return self._turn(self._lane)
+
+    def _turn(self, lane: Lane) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
+        """What is not taking records."""
         self._accepted = False
-        return keyed(_collected(self._lane)), False
+        found = lane.collect()
+        lane.alternation.done()
+        return keyed(found), False
 
     def on_eof(self) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
         """Finish what is under way, and leave the rest for the next start."""
@@ -115,12 +121,6 @@ class LaneLogic(StatefulBatchLogic[SourceBatch, tuple[str, list[NewRecord]], Non
 
     def snapshot(self) -> None:
         return None
-
-
-def _collected(lane: Lane) -> list[NewRecord]:
-    found = lane.collect()
-    lane.alternation.done()
-    return found
 
 
 def lane_number(item: SourceBatch, parts: LaneParts) -> int:

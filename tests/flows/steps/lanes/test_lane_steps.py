@@ -53,3 +53,13 @@ def test_a_tick_alone_has_the_rest_done_at_once() -> None:
     logic.on_batch([Tick(1)])
     assert lane.asked == ["collect"]
     assert logic.notify_at() is None
+
+
+def test_a_tick_behind_what_came_leaves_nothing_to_call_the_engine_back_for() -> None:
+    """Between two looks there is one turn: until the next the engine would come back in vain, again and again."""
+    lane = NotedLane()
+    logic, record = logic_of(lane), cast(Any, SimpleNamespace(partition=1))
+    logic.on_batch([[record]])
+    logic.on_batch([Tick(1)])
+    assert lane.asked == ["accept 1", "collect"]
+    assert logic.notify_at() is None
