@@ -139,8 +139,9 @@ class WreqTransport:
 
 
 _READ = ("apns-id", "retry-after", "date", "x-amzn-errortype")
-_READ_OF_TAKEN = ("apns-id",)
 """To convert a header costs as much as to look for four."""
+_READ_OF_TAKEN = ("apns-id", "x-amzn-errortype")
+"""Of a status that says that it was taken: SES may name an error all the same."""
 _METHODS = {"POST": Method.POST, "GET": Method.GET}
 _ANSWER_LOST = (
     wreq_errors.ConnectionResetError,

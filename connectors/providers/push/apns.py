@@ -70,14 +70,16 @@ def fit_payload(content: PushContent) -> bytes:
 class _Last:
     """The payload that was built last: a fan-out sends the same to many. No more is kept of what people say."""
 
-    content: PushContent | None = None
-    payload = b""
+    built: tuple[PushContent | None, bytes] = (None, b"")
+    """Both at once: two threads must not mix them."""
 
 
 def _payload_of(content: PushContent) -> bytes:
-    if content is not _Last.content:
-        _Last.content, _Last.payload = content, fit_payload(content)
-    return _Last.payload
+    known, payload = _Last.built
+    if content is not known:
+        payload = fit_payload(content)
+        _Last.built = content, payload
+    return payload
 
 
 def build_request(delivery: Delivery, *, topic: str, token: str) -> Request:
