@@ -53,16 +53,16 @@ def send_one(options: SesOptions, address: str, clock_s: Callable[[], float] = t
     [
         ("rejected", Rejected("MessageRejected")),
         ("unverified", Failed("MessageRejected: not verified")),
-        ("domain", Failed("MailFromDomainNotVerifiedException")),
-        ("suspended", Failed("AccountSuspendedException")),
-        ("paused", Failed("SendingPausedException")),
-        ("noset", Failed("NotFoundException")),
+        ("domain", Failed("MailFromDomainNotVerifiedException", of_credential=True)),
+        ("suspended", Failed("AccountSuspendedException", of_credential=True)),
+        ("paused", Failed("SendingPausedException", of_credential=True)),
+        ("noset", Failed("NotFoundException", of_credential=True)),
         ("quota", Throttled(timedelta(hours=1), "TooManyRequestsException: daily quota")),
         ("limit", Throttled(timedelta(hours=1), "LimitExceededException: daily quota")),
         ("throttled", Throttled(None, "ThrottlingException")),
         ("429", Throttled(None, "TooManyRequestsException")),
         ("400", Rejected("BadRequestException")),
-        ("403", Failed("InvalidSignatureException")),
+        ("403", Failed("InvalidSignatureException", of_credential=True)),
         ("503", Failed("status 503")),
         ("504", Failed("status 504", ambiguous=True)),
     ],
@@ -88,7 +88,9 @@ def test_what_is_wrong_with_our_key_or_clock_is_our_fault_and_no_address_is_reti
     sandbox: Sandbox, changes: dict[str, Any], late_s: float, reason: str
 ) -> None:
     options = dataclasses.replace(sandbox.options.ses, **changes)
-    assert send_one(options, "key@example.com", lambda: time.time() - late_s) == Failed(reason)
+    refused = not reason.endswith("not verified")
+    expected = Failed(reason, of_credential=refused)
+    assert send_one(options, "key@example.com", lambda: time.time() - late_s) == expected
 
 
 def test_a_signature_of_the_mail_is_still_good_when_ses_has_put_in_its_own_headers(

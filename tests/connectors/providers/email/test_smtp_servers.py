@@ -310,7 +310,7 @@ def test_a_password_that_is_refused_blames_no_address_and_goes_to_no_stranger(tm
     options = {"security": "tls", "ca_file": files.ca, "username": "user", "password": "canary"}
     peer, result = sent_to(answers, tls=tls, **options)
     if certificate == "server":
-        assert result == Failed("connect 535 5.7.8")
+        assert result == Failed("connect 535 5.7.8", of_credential=True)
         assert any(line.startswith("AUTH") for line in peer.read), "it was not asked"
     else:
         assert result == Failed("no connection")
