@@ -8,8 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from helpers.heap import only_where_malloc_tells, used_bytes
 
 from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.embedded.partition import PartitionFile
 from connectors.log.interface import NewRecord, TopicSpec
 from state.model.errors import StateDamagedError
 
@@ -54,3 +56,22 @@ def test_a_gap_is_no_end(log: EmbeddedLog, tmp_path: Path) -> None:
         connection.commit()
     with pytest.raises(StateDamagedError, match="from offset 3 to 4 are missing"):
         read(log)
+
+
+@only_where_malloc_tells
+def test_a_connection_takes_little_memory_whatever_goes_through_it(log: EmbeddedLog, tmp_path: Path) -> None:
+    """A process has up to 150 of them."""
+    for _ in range(40):
+        log.append([NewRecord("t", 0, b"k", bytes(100_000))])
+    before, number = used_bytes(), 20
+    files = [
+        PartitionFile(file_of(tmp_path), deadline=timedelta(seconds=5), sync_full=False, wal_bytes_max=1 << 20)
+        for _ in range(number)
+    ]
+    assert used_bytes() - before < number * 120_000
+    for file in files:
+        for offset in range(40):
+            file.frames(offset, 1)
+    assert used_bytes() - before < number * 120_000
+    for file in files:
+        file.close()
