@@ -49,14 +49,16 @@ def retain(file: PartitionFile, oldest_ms: int, needed_from: int | None = None, 
     Records from `needed_from` on are kept longer, by `patience`.
     """
     begin, _ = file.bounds()
-    with file.transaction():
-        moved_to = file.offset_at(oldest_ms)
-        if needed_from is not None and needed_from < moved_to:
-            spared = min(needed_from, file.frames(needed_from, 1)[0].first_offset)  # whole frames only
-            moved_to = max(spared, file.offset_at(oldest_ms - _ms(patience)))
-        file.execute("DELETE FROM frames WHERE last_offset < ?", (moved_to,))
-        file.execute("UPDATE log SET begin_offset = max(begin_offset, ?)", (moved_to,))
-    return max(0, moved_to - begin)
+    moved_to = file.offset_at(oldest_ms)
+    if needed_from is not None and needed_from < moved_to:
+        spared = min(needed_from, file.frames(needed_from, 1)[0].first_offset)  # whole frames only
+        moved_to = max(spared, file.offset_at(oldest_ms - _ms(patience)))
+    if moved_to <= begin:
+        return 0
+    # First the offset, so that a kill in between leaves frames that the next run removes.
+    file.change("UPDATE log SET begin_offset = max(begin_offset, ?)", (moved_to,))
+    file.change("DELETE FROM frames WHERE last_offset < ?", (moved_to,))
+    return moved_to - begin
 
 
 def compact(file: PartitionFile, now_ms: int, options: CompactionOptions) -> int:
@@ -75,8 +77,7 @@ def compact(file: PartitionFile, now_ms: int, options: CompactionOptions) -> int
             removed, kept = removed + len(names) - left, kept + left
         else:
             kept += len(names)
-    with file.transaction():
-        file.execute("UPDATE log SET clean_to = ?, clean_records = ?", (clean_end, kept))
+    file.change("UPDATE log SET clean_to = ?, clean_records = ?", (clean_end, kept))
     return removed
 
 

@@ -50,6 +50,14 @@ INSERT INTO log VALUES (0, 0, 0);
 CREATE TABLE fences (owner TEXT PRIMARY KEY, epoch INTEGER NOT NULL, processes INTEGER NOT NULL);
 """
 _INSERT = "INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_APPEND = """INSERT INTO frames SELECT ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT max(last_offset) FROM frames) = ?
+  AND NOT EXISTS (SELECT 1 FROM fences WHERE (owner = ? OR (owner = ? AND processes <= ?)) AND epoch > ?)"""
+_ALONE_MAX_BYTES = 256 << 10
+"""SQLite copies what such a statement stores; more goes as a transaction of several."""
+_NO_CLAIM = ("", "", 0, 0)
+_NONE = (-1, 0)
+"""Of no frame."""
+_TRIES = 3
 _CLAIM = """INSERT INTO fences VALUES (?, ?, ?) ON CONFLICT(owner) DO UPDATE
   SET epoch = excluded.epoch, processes = excluded.processes WHERE epoch < excluded.epoch"""
 _FENCE = "SELECT max(epoch) FROM fences WHERE owner = ? OR (owner = ? AND processes <= ?)"
@@ -87,6 +95,11 @@ def _configured(connection: sqlite3.Connection, sync_full: bool, wal_bytes_max: 
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
+def _asked(claim: Claim) -> tuple[str, str, int]:
+    """Of whose claims may end this one: the places of the two, and from how many processes on."""
+    return claim.owner, f"{claim.flow}/0", claim.process
+
+
 def _is_sound(frame: Frame, checksum: object) -> bool:
     try:
         return checksum_of(frame) == checksum
@@ -121,6 +134,8 @@ class PartitionFile:
         self._deadline_s = deadline.total_seconds()
         self._note: EndNote | None = None
         self._checkpoints = Checkpoints(path)
+        self._newest = _NONE
+        """Last offset and time of the newest frame, as far as this connection knows."""
         noted = highest_note(path)
         self._connection = self._open(sync_full, wal_bytes_max)
         self._check_end(noted)
@@ -164,6 +179,36 @@ class PartitionFile:
 
         :raises StateFencedError: a later claim than this one holds; nothing is stored.
         """
+        first = self._append_alone(blocks[0], now_ms, claim) if len(blocks) == 1 else None
+        if first is None:
+            first = self._append_all(blocks, now_ms, claim)
+        self._note_end(first + sum(block.records for block in blocks))
+        self._checkpoints.wrote(sum(len(block.keys) + len(block.body) for block in blocks) // PAGE_BYTES)
+        return first
+
+    def _append_alone(self, block: Block, now_ms: int, claim: Claim | None) -> int | None:
+        """Store it by one statement; None: it is too large, or the first frame, or others always came before.
+
+        Between the statements of a transaction a process may wait for its interpreter or for a processor, and then
+        whoever appends here waits with it, also one that is more urgent. Within a statement it waits for neither.
+        """
+        if len(block.body) > _ALONE_MAX_BYTES:
+            return None
+        asked = _NO_CLAIM if claim is None else (*_asked(claim), claim.epoch)
+        for _ in range(_TRIES):
+            before, newest_ms = self._newest
+            last, timestamp_ms = before + block.records, max(now_ms, newest_ms)
+            frame = Frame(last, before + 1, timestamp_ms, block.tombstones, None, block.keys, block.body)
+            if self.change(_APPEND, (*frame, checksum_of(frame), before, *asked)):
+                self._newest = last, timestamp_ms
+                return before + 1
+            newest = self._one(_NEWEST)
+            if newest is None:
+                return None
+            self._newest = newest
+        return None
+
+    def _append_all(self, blocks: Sequence[Block], now_ms: int, claim: Claim | None) -> int:
         with self.transaction():
             if claim is not None:
                 self._check_claim(claim)
@@ -175,8 +220,7 @@ class PartitionFile:
                 last = offset + block.records - 1
                 self.put(Frame(last, offset, timestamp_ms, block.tombstones, None, block.keys, block.body))
                 offset = last + 1
-        self._note_end(offset)
-        self._checkpoints.wrote(sum(len(block.keys) + len(block.body) for block in blocks) // PAGE_BYTES)
+        self._newest = offset - 1, timestamp_ms
         return int(first)
 
     def claim(self, claim: Claim) -> None:
@@ -189,8 +233,7 @@ class PartitionFile:
             self._connection.execute(_CLAIM, (claim.owner, claim.epoch, claim.processes))
 
     def _check_claim(self, claim: Claim) -> None:
-        asked = (claim.owner, f"{claim.flow}/0", claim.process)
-        (epoch,) = self._connection.execute(_FENCE, asked).fetchone()
+        (epoch,) = self._connection.execute(_FENCE, _asked(claim)).fetchone()
         if epoch is not None and epoch > claim.epoch:
             raise StateFencedError(
                 f"{claim.owner}: a later process (epoch {epoch}, this one has {claim.epoch}) owns it"
@@ -258,6 +301,11 @@ class PartitionFile:
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
         """Run one statement inside a transaction and give the number of rows that it changed."""
         return self._connection.execute(sql, parameters).rowcount
+
+    def change(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        """One statement as a transaction of its own; gives the number of rows that it changed."""
+        with self._named_errors():
+            return self._patiently(lambda: self._connection.execute(sql, parameters).rowcount)
 
     def put(self, frame: Frame) -> None:
         """Replace a frame inside a transaction."""

@@ -1,4 +1,4 @@
-"""A partition file of the embedded log: short of what was acknowledged, with a gap."""
+"""A partition file of the embedded log: short of what was acknowledged, with a gap, with several that append to it."""
 
 import sqlite3
 import struct
@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from helpers.heap import only_where_malloc_tells, used_bytes
 
-from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.embedded.compaction import retain
+from connectors.log.embedded.frames import Block, pack_frames
+from connectors.log.embedded.log import EmbeddedLog, EmbeddedOptions
 from connectors.log.embedded.partition import PartitionFile
-from connectors.log.interface import NewRecord, TopicSpec
-from state.model.errors import StateDamagedError
+from connectors.log.interface import Claim, NewRecord, TopicSpec
+from state.model.errors import LogUnavailableError, StateDamagedError, StateFencedError
 
 RECORDS = [NewRecord("t", 0, b"k%d" % number, b"v%d" % number) for number in range(6)]
 
@@ -75,3 +77,68 @@ def test_a_connection_takes_little_memory_whatever_goes_through_it(log: Embedded
     assert used_bytes() - before < number * 120_000
     for file in files:
         file.close()
+
+
+def opened(directory: Path) -> PartitionFile:
+    """A connection of its own."""
+    return PartitionFile(file_of(directory), deadline=timedelta(seconds=5), sync_full=False, wal_bytes_max=1 << 20)
+
+
+def blocks(*values: bytes) -> list[Block]:
+    return list(pack_frames([NewRecord("t", 0, b"k", value) for value in values]))
+
+
+def test_several_that_append_in_turn_leave_no_gap_and_time_never_falls(log: EmbeddedLog, tmp_path: Path) -> None:
+    with closing(opened(tmp_path)) as one, closing(opened(tmp_path)) as other:
+        firsts = [one.append(blocks(b"a", b"b"), 10), one.append(blocks(b"c"), 9), other.append(blocks(b"d"), 8)]
+        firsts += [one.append(blocks(b"e"), 20), other.append(blocks(b"f"), 15), other.append(blocks(b"g"), 30)]
+        frames = one.frames(0, 10)
+    assert firsts == [0, 2, 3, 4, 5, 6]
+    assert [frame.timestamp_ms for frame in frames] == [10, 10, 10, 20, 20, 30]
+    assert read(log) == [b"a", b"b", b"c", b"d", b"e", b"f", b"g"]
+
+
+def test_an_append_holds_the_file_for_one_statement(log: EmbeddedLog, tmp_path: Path) -> None:
+    """Between two of them the process may stand still, and whoever sends codes would wait with it."""
+    log.append(RECORDS)
+    ran: list[str] = []
+    with closing(opened(tmp_path)) as file:
+        file._connection.set_trace_callback(ran.append)
+        file.append(blocks(b"a"), 1)
+        ran.clear()
+        file.append(blocks(b"b", b"c"), 1)
+    assert len(ran) == 1
+
+
+def test_who_has_appended_before_is_refused_under_an_earlier_claim(log: EmbeddedLog, tmp_path: Path) -> None:
+    earlier, later = Claim("decide", 0, 1, 5), Claim("decide", 0, 1, 6)
+    with closing(EmbeddedLog(tmp_path, clock=lambda: 1, claim=earlier)) as mine:
+        assert mine.append(RECORDS[:1]) + mine.append(RECORDS[1:2]) == [0, 1]
+        log.fence(later, ["t"])
+        with pytest.raises(StateFencedError):
+            mine.append(RECORDS[2:3])
+    assert len(read(log)) == 2
+
+
+def test_retention_waits_for_no_writer_where_nothing_is_too_old(tmp_path: Path) -> None:
+    """Nor does any writer for it: it runs at the lowest priority."""
+    now, options = [1_000], EmbeddedOptions(deadline=timedelta(milliseconds=50))
+    with closing(EmbeddedLog(tmp_path, clock=lambda: now[0], options=options)) as log:
+        log.ensure_topics([TopicSpec("t", 1, retention_ms=500)])
+        log.append(RECORDS)
+        with closing(sqlite3.connect(file_of(tmp_path), isolation_level=None)) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            assert log.maintain(1_400) == 0
+            with pytest.raises(LogUnavailableError):
+                log.maintain(1_600)
+        assert log.maintain(1_600) == len(RECORDS)
+        assert log.begin_offset("t", 0) == log.end_offset("t", 0) == len(RECORDS)
+
+
+def test_a_kill_between_the_steps_of_retention_leaves_nothing_behind(log: EmbeddedLog, tmp_path: Path) -> None:
+    for record in RECORDS:
+        log.append([record])
+    with closing(opened(tmp_path)) as file:
+        file.change("UPDATE log SET begin_offset = 3")  # its first step
+        assert retain(file, 2) == 3
+        assert file.query("SELECT count(*) FROM frames") == [(0,)]
