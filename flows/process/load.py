@@ -29,6 +29,8 @@ from state.model.load import P1_WAITS, P2_WAITS, LoadReport
 _EVERY = timedelta(seconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
 _REPEATED_MS = REPEATED_EVERY // _MILLISECOND
+_STARTS_FOR = timedelta(seconds=30)
+"""After its start a station loads what it holds, ten million users in 10 to 30 s, while what came before it waits."""
 _CATCHING_UP_MS = 500
 """A lag that shrank by so much since the last look, a second ago, goes away by itself."""
 _AWAY_STAYS_MS = 5_000
@@ -49,14 +51,17 @@ class LoadReporter:
         *,
         allowed_ms: int,
         highest: int = P1_WAITS,
+        starts_for: timedelta = timedelta(),
         away: Callable[[int], tuple[str, ...]] = lambda _now: (),
         clock: Callable[[], int] = clock_ms,
     ) -> None:
-        """`allowed_ms`: the lag that makes a score of 1; `highest`: the level that is told at most; `away`: what cannot
-        be sent at a time. The log stays the caller's to close.
+        """`allowed_ms`: the lag that makes a score of 1; `highest`: the level that is told at most; `starts_for`: so
+        long after the first look no level is told; `away`: what cannot be sent at a time. The log stays the caller's
+        to close.
         """
         self._log, self._place, self._backlog = log, place, backlog
         self._allowed_ms, self._highest, self._clock = allowed_ms, highest, clock
+        self._starting_looks = starts_for // _EVERY
         self._at, self._lag_ms, self._away = LoadLevel(), 0, away
         self._reported, self._reported_ms, self._away_ms = LoadReport(place, 0, 0.0), 0, -_AWAY_STAYS_MS
 
@@ -76,7 +81,9 @@ class LoadReporter:
         self._lag_ms = max(lags, default=0)
         score = load_score(lags, self._allowed_ms, self._backlog.full())
         shrinks = lag_before - self._lag_ms >= _CATCHING_UP_MS
-        at = next_level(self._at, score, now, highest=self._highest, catching_up=shrinks)
+        highest = 0 if self._starting_looks else self._highest
+        self._starting_looks = max(0, self._starting_looks - 1)
+        at = next_level(self._at, score, now, highest=highest, catching_up=shrinks)
         LOAD_SCORE.labels(self._place).set(score)
         away = self._away(now)
         if 0 <= now - self._away_ms < _AWAY_STAYS_MS:
@@ -126,5 +133,8 @@ def report_load(
     if allowed_ms > 0:
         place = f"{flow}/{cluster_place().process}"
         highest = P1_WAITS if lanes is None else P2_WAITS
-        keep_until_end(LoadReporter(log, place, backlog, allowed_ms=allowed_ms, highest=highest, away=away).start())
+        reporter = LoadReporter(
+            log, place, backlog, allowed_ms=allowed_ms, highest=highest, starts_for=_STARTS_FOR, away=away
+        )
+        keep_until_end(reporter.start())
     return backlog

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
@@ -104,3 +105,18 @@ def test_an_outage_leads_to_the_first_level_at_most_when_the_backlog_then_shrink
         backlog.tell(0, clock.now - lag_s * 1_000)
         reporter.look()
     assert log.taken == [1]
+
+
+def test_a_station_that_only_starts_asks_nobody_to_wait(tmp_path: Path) -> None:
+    bench, clock, backlog = Bench(tmp_path), Clock(), Backlog()
+    starts_for = timedelta(seconds=30)
+    reporter = LoadReporter(bench.log, "decide/0", backlog, allowed_ms=10_000, starts_for=starts_for, clock=clock)
+    backlog.tell(0, clock.now - 60_000)
+    seconds = 0
+    while not (told := _told(bench)):
+        reporter.look()
+        clock.now += 1_000
+        seconds += 1
+    assert told == [1]
+    assert seconds == 30 + RISE_MS // 1_000 + 1, "then as ever"
+    bench.close()
