@@ -27,7 +27,7 @@ class ShardConfig:
 
     inbox: InboxConfig = field(default_factory=InboxConfig)
     """How long rows stay."""
-    cached_rows_max: int = 20_000
+    cached_rows_max: int = 5_000
     """Rows of users kept in memory between commits, and users themselves: mostly for rows that many items join."""
 
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,16 +29,29 @@ from connectors.inbox.reader import TableInboxReader
 from connectors.inbox.store import TableInboxStore, inbox_export
 from connectors.inbox.table import InboxTable, KeyedBytes, TableBatch
 from state.disk.exports import ExportSource
-from state.disk.rocksdb import named_damage, prefixed_rows, refuse_remains, stored_row, stored_rows, synced
+from state.disk.rocksdb import (
+    export_view,
+    named_damage,
+    prefixed_rows,
+    refuse_remains,
+    stored_row,
+    stored_rows,
+    synced,
+)
 from state.inbox.slices import BlockBounds
 from state.model.keys import partition_of_group
 
 T = TypeVar("T")
 _SYNCED = synced()
 _BLOCK_CACHE_BYTES = 32 << 20
-"""Blocks of rows kept in memory."""
-_WRITE_BUFFER_BYTES = 16 << 20
-"""Rows kept in memory before they are written as a file."""
+"""Blocks of rows kept in memory, of all partitions that a process has open."""
+_WRITE_BUFFER_BYTES = 8 << 20
+"""Rows of a partition kept in memory before they are written as a file."""
+
+
+@cache
+def _block_cache() -> Cache:
+    return Cache(_BLOCK_CACHE_BYTES)
 
 
 def _options() -> Options:
@@ -49,7 +63,7 @@ def _options() -> Options:
     options.set_max_open_files(-1)
     table = BlockBasedOptions()
     table.set_bloom_filter(10, False)
-    table.set_block_cache(Cache(_BLOCK_CACHE_BYTES))
+    table.set_block_cache(_block_cache())
     options.set_block_based_table_factory(table)
     return options
 
@@ -131,7 +145,7 @@ class RocksInboxStore(TableInboxStore):
 
     def export_source(self, partition: int) -> ExportSource:
         """What an export of this store is made of."""
-        return inbox_export(partition, self._database.iter)
+        return inbox_export(partition, partial(export_view, self._database))
 
     def close(self) -> None:
         """Close the database."""

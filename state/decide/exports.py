@@ -8,6 +8,7 @@ killed half-way counts as not done. Rows of what the group skips as poison are k
 
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from state.disk.exports import (
     rows_from,
     verify_export,
 )
-from state.disk.rocksdb import named_damage, stored_row, synced
+from state.disk.rocksdb import export_view, named_damage, stored_row, synced
 from state.model.errors import StateDamagedError
 
 STORE = "decide"
@@ -38,7 +39,7 @@ _BATCH_BYTES = 4 << 20
 
 def group_source(slot: int, database: Rdict) -> ExportSource:
     """The checkpoint of one process of decide."""
-    return ExportSource(f"{STORE}/{slot}", "group", database.iter, _offsets)
+    return ExportSource(f"{STORE}/{slot}", "group", partial(export_view, database), _offsets)
 
 
 def _offsets(view: RdictIter) -> list[ExportedOffset]:

@@ -24,12 +24,13 @@ from rocksdict import (
     Options,
     Rdict,
     RdictIter,
+    ReadOptions,
     WriteOptions,
 )
 
 from state.model.errors import CarillonError, StateDamagedError, StateError
 
-_LOOKUP_CACHE_BYTES = 64 << 20
+_WRITE_BUFFER_BYTES, _LOOKUP_CACHE_BYTES = 16 << 20, 32 << 20
 _FORMAT_KEY = b"\x00format"
 _FIRST_MANIFEST = "MANIFEST-000001"
 _LAST = b"\xff" * 9
@@ -41,7 +42,7 @@ def database_options() -> Options:
     """Modest memory; recovery as the module says (DECISIONS, RocksDB stops at damage)."""
     options = Options(raw_mode=True)
     options.create_if_missing(True)
-    options.set_write_buffer_size(32 << 20)
+    options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
     options.set_max_write_buffer_number(3)
     options.set_keep_log_file_num(3)
     options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())
@@ -170,6 +171,13 @@ def prefixed_rows(
             yield key, cursor.value()
             step()
         cursor.status()
+
+
+def export_view(database: Rdict) -> RdictIter:
+    """A cursor over all rows, as an export reads them: they do not take the cache from what is asked for."""
+    options = ReadOptions()
+    options.fill_cache(False)  # type: ignore[call-arg]  # its stub lacks the argument
+    return database.iter(options)
 
 
 def synced() -> WriteOptions:

@@ -15,7 +15,7 @@ Rows (values begin with a version byte, then MessagePack, see `state.disk.packin
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice, takewhile
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from state.disk.exports import ExportedOffset, ExportSource, rows_from
 from state.disk.packing import VERSION, pack, u32, unpack
 from state.disk.rocksdb import (
     database_options,
+    export_view,
     lookup_options,
     named_damage,
     open_database,
@@ -264,7 +265,7 @@ class SequenceStore:
 
     def export_source(self) -> ExportSource:
         """What an export of this store is made of."""
-        return ExportSource("sequence", "partition", self._db.iter, included)
+        return ExportSource("sequence", "partition", partial(export_view, self._db), included)
 
     def close(self) -> None:
         """Close without committing what is collected."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from rocksdict import Rdict
 
 from connectors.inbox.rocksdb import RocksInboxStore
-from state.disk.rocksdb import open_database
+from state.decide.exports import group_source
+from state.disk.rocksdb import export_view, open_database, prefixed_rows
 from state.model.errors import StateDamagedError
 
 FORMAT = b"a test 1"
@@ -45,3 +49,39 @@ def test_what_was_written_is_not_begun_anew_without_its_file_current(tmp_path: P
     (tmp_path / "db" / "CURRENT").unlink()
     with pytest.raises(StateDamagedError, match="CURRENT is missing"):
         _opened(tmp_path / "db")
+
+
+def _cached_mb(database: Rdict) -> int:
+    return int(database.property_int_value("rocksdb.block-cache-usage") or 0) >> 20
+
+
+def _gathered_mb(database: Rdict) -> int:
+    return int(database.property_int_value("rocksdb.cur-size-active-mem-table") or 0) >> 20
+
+
+def test_an_export_leaves_no_rows_in_memory(tmp_path: Path) -> None:
+    """Each hour it reads all there is; what the flow asks for is to stay."""
+    choose = Random(1)
+    with closing(_opened(tmp_path / "db")) as database:
+        for number in range(400):
+            database[b"k%03d" % number] = choose.randbytes(10_000)
+        database.flush()
+        for view in (export_view(database), group_source(0, database).view()):
+            view.seek_to_first()
+            rows = 0
+            while view.valid():
+                rows += len(view.value()) >= 10_000
+                view.next()
+            assert rows == 400
+            assert _cached_mb(database) == 0
+        assert len([*prefixed_rows(database, b"k")]) == 400
+        assert _cached_mb(database) >= 3, "as others read"
+
+
+def test_a_store_gathers_little_before_it_writes(tmp_path: Path) -> None:
+    choose, most = Random(1), 0
+    with closing(_opened(tmp_path / "db")) as database:
+        for number in range(4_000):
+            database[b"k%04d" % number] = choose.randbytes(10_000)
+            most = max(most, _gathered_mb(database))
+    assert most <= 17
