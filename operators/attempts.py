@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from operators.retry import BUDGETS
-from state.disk.poison import STARTS_MAX
 from state.model.delivery import Attempt
 from state.model.ledger import AttemptMade
 
@@ -95,7 +94,7 @@ def resume(history: DeliveryHistory | None, priority: str) -> Resume:
 
     `over`: its outcome is known; `unknown`: it ends as UNKNOWN; `send`: it is sent, a P0 with an open intent again with
     the same provider-side id; `wait`: a retry was planned, at `history.retry_at`; `spent`: a P0 with an open intent
-    that has used up its budget, and one try more for each start that a poisonous record beside it may cost.
+    that has used up its budget: a try that ended with its process was one.
     """
     if history is None:
         return "send"
@@ -104,5 +103,5 @@ def resume(history: DeliveryHistory | None, priority: str) -> Resume:
     if history.open:
         if priority != "P0":
             return "unknown"
-        return "send" if history.tries <= BUDGETS[priority].retries + STARTS_MAX else "spent"
+        return "send" if history.tries <= BUDGETS[priority].retries else "spent"
     return "wait" if history.retry_at is not None else "send"

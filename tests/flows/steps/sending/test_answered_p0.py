@@ -22,7 +22,6 @@ from flows.steps.sending.queue import ProviderBounds
 from flows.steps.sending.rate import SendRate
 from operators.retry import BUDGETS
 from operators.transactional import HURRY_MS
-from state.disk.poison import STARTS_MAX
 from state.model.addresses import ANY
 from state.model.delivery import ATTEMPT, Attempt
 from state.model.envelope import schema_of
@@ -162,7 +161,7 @@ def test_a_code_that_no_start_could_finish_is_handed_on(system: System) -> None:
     (key,) = {each["key"] for each in system.values("attempts")}
     intents = [
         Attempt(state="intent", key=key, attempt=number, provider="a", provider_id="x", at=now_ms())
-        for number in range(2, BUDGETS["P0"].retries + STARTS_MAX + 2)
+        for number in range(2, BUDGETS["P0"].retries + 2)
     ]
     schema = ATTEMPT.headers
     system.feed([NewRecord("attempts", LANE, key.encode(), msgspec.json.encode(each), schema) for each in intents])
