@@ -36,6 +36,7 @@ _REMEDIES = {
     "account_disabled": f"the service account is switched off: switch it on, or {_ANEW}",
 }
 """By the word with which Google refuses the account itself: nothing but an operator mends that."""
+_REFUSED = f"Google refuses the service account: look at it in Google's console, or {_ANEW}"
 _logger = structlog.get_logger(__name__)
 
 
@@ -82,7 +83,8 @@ def parse_grant(response: Response) -> tuple[str, int]:
     except UNDECODABLE:
         word = ""
     known = word[:_WORDS_MAX] if word.replace("_", "").isalnum() else f"status {response.status}"
-    raise AccessTokenError(f"access token: {known}", parse_retry_after(response.headers), _REMEDIES.get(word, ""))
+    remedy = _REMEDIES.get(word, _REFUSED if response.status in (401, 403) else "")
+    raise AccessTokenError(f"access token: {known}", parse_retry_after(response.headers), remedy)
 
 
 class AccessToken:

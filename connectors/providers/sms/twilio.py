@@ -69,8 +69,10 @@ _ADDRESS_DEAD = frozenset({21211, 21214, 21217, 21610, 21614, 21635, 30005, 3000
 """Not a number, one that cannot take text messages, a landline, unknown, or its owner said STOP."""
 _ADDRESS_REFUSED = frozenset({21408, 21612, 21617, 30004, 30007})
 """This message will not reach it, which says nothing of the number itself: unroutable, blocked, filtered, too long."""
-_CREDENTIAL = frozenset({20003, 20005, 21606, 21608, 21659})
-"""The account, or the number it sends from."""
+_CREDENTIAL = frozenset({20003, 20005})
+"""The account."""
+_SENDER_REFUSED = frozenset({21606, 21608, 21659})
+"""The number it sends from, or a trial account: perhaps for this number alone, so it says nothing of the credential."""
 
 
 def parse_response(response: Response, delivery: Delivery) -> Result:
@@ -86,9 +88,13 @@ def parse_response(response: Response, delivery: Delivery) -> Result:
         return Throttled(wait, reason)
     if number in _ADDRESS_DEAD:
         return Rejected(reason, token_gone=delivery.registered_at)
+    if number in _ADDRESS_REFUSED:
+        return Rejected(reason)
+    if number in _SENDER_REFUSED:
+        return Failed(reason)
     if number in _CREDENTIAL or response.status in (401, 403):
         return Failed(reason, of_credential=True)
-    if number in _ADDRESS_REFUSED or 400 <= response.status < 500:
+    if 400 <= response.status < 500:
         return Rejected(reason)
     return Failed(reason, retry_after=wait)
 

@@ -168,6 +168,19 @@ def test_an_account_that_is_refused_is_told_once_with_what_to_do(run: Callable[[
     run(test)
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "is_told"),
+    [
+        (401, b'{"error": "deleted_client"}', True), (403, b'{"error": {"code": 403, "status": "DENIED"}}', True),
+        (400, b'{"error": "invalid_scope"}', False), (429, b"", False), (502, b"<html>", False),
+    ],
+)  # fmt: skip
+def test_who_is_refused_in_other_words_is_told_too(status: int, body: bytes, *, is_told: bool) -> None:
+    with pytest.raises(AccessTokenError) as caught:
+        parse_grant(Response(status, {}, body))
+    assert bool(caught.value.remedy) is is_told
+
+
 def test_a_token_endpoint_that_is_busy_says_when_to_come_back() -> None:
     with pytest.raises(AccessTokenError) as caught:
         parse_grant(Response(503, {"retry-after": "7"}))
