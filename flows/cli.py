@@ -289,7 +289,7 @@ def kill_command(
     if len(given) + show != 1 or (show and lift):
         scopes = ", ".join(f"--{scope}" for scope in named)
         raise typer.BadParameter(f"name exactly one of --list, --all, {scopes}")
-    settings, output = settings_beside(data), Output(as_json)
+    settings, output = (settings_to_read if show else settings_beside)(data), Output(as_json)
     with existing_log(settings) as log:
         if show:
             show_switches(log, output)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.output import Output
-from flows.commands.shared import Data, Json, existing_log, named, settings_beside
+from flows.commands.shared import Data, Json, existing_log, named, settings_to_read
 
 
 def canary_command(
@@ -23,7 +23,7 @@ def canary_command(
     from flows.commands.canary_verdict import canary_verdict
     from flows.process.open import clock_ms
 
-    settings, output = settings_beside(data), Output(as_json)
+    settings, output = settings_to_read(data), Output(as_json)
     with existing_log(settings) as log:
         verdict = canary_verdict(settings.data_dir, log, version, output, now_ms=clock_ms(), minutes=minutes)
     raise typer.Exit(0 if verdict == "promote" else 1)

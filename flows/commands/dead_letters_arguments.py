@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands.output import Output, complain
-from flows.commands.shared import Data, Json, existing_log, named, settings_beside
+from flows.commands.shared import Data, Json, existing_log, named, settings_beside, settings_to_read
 
 if TYPE_CHECKING:
     from connectors.dead_letters import DeadLetters
     from connectors.log.interface import Log
+    from flows.config.settings import Settings
 
 dead_letters_app = typer.Typer(help="What could not be handled: list it, show it, give it back or discard it.")
 
@@ -73,7 +73,7 @@ def list_command(
     selection, start = Selection((), stage, sender, everything), cursor_of(cursor)
     if cursor is not None and newest is None:
         raise typer.BadParameter("--cursor belongs to --newest")
-    with _opened(data) as (log, letters):
+    with _opened(settings_to_read(data)) as (log, letters):
         if newest is None:
             list_letters(letters, selection, Output(as_json))
             return
@@ -91,7 +91,7 @@ def show_command(
     """Show everything about a dead letter but the record's content; exit 1 if there is none of that name."""
     from flows.commands.dead_letters import show_letter
 
-    with _opened(data) as (_, letters):
+    with _opened(settings_to_read(data)) as (_, letters):
         if not show_letter(letters, letter_id, Output(as_json)):
             complain(f"there is no dead letter {letter_id} in the log")
             raise typer.Exit(1)
@@ -114,7 +114,7 @@ def retry_command(
     from state.model.dead_letter import Selection
 
     selection = Selection(_named(ids, stage, sender, everything=everything), stage, sender)
-    with _opened(data) as (log, letters):
+    with _opened(settings_beside(data)) as (log, letters):
         if not retry_letters(log, letters, selection, Output(as_json), now_ms=clock_ms, again=again, by=typed(reason)):
             raise typer.Exit(1)
 
@@ -135,7 +135,7 @@ def discard_command(
     from state.model.dead_letter import Selection
 
     selection = Selection(_named(ids, stage, sender, everything=everything), stage, sender)
-    with _opened(data) as (log, letters):
+    with _opened(settings_beside(data)) as (log, letters):
         if not discard_letters(log, letters, selection, Output(as_json), now_ms=clock_ms, by=typed(reason)):
             raise typer.Exit(1)
 
@@ -150,12 +150,11 @@ def _named(ids: list[str] | None, stage: str | None, sender: str | None, *, ever
 
 
 @contextmanager
-def _opened(data: Path | None) -> Iterator[tuple[Log, DeadLetters]]:
+def _opened(settings: Settings) -> Iterator[tuple[Log, DeadLetters]]:
     from connectors.dead_letters import DeadLetters
     from flows.process.directories import ARCHIVE
     from flows.process.open import clock_ms
 
-    settings = settings_beside(data)
     since_ms = clock_ms() - settings.log.retention // timedelta(milliseconds=1)  # as long as the log keeps letters
     with existing_log(settings) as log:
         yield log, DeadLetters(log, settings.data_dir / ARCHIVE, deliveries_since_ms=since_ms)

@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -238,10 +239,13 @@ def test_it_stops_and_is_read_where_its_package_is_not(calls: Calls) -> None:
     for command, said in {
         ("explain", *who): "voice", ("ledger", *who): "voice/home voice", ("ledger", "--check"): "All laws hold.",
         ("progress", "fire-ann"): "1 recipients decided", ("audit", "verify"): "nothing was changed",
+        ("dead-letters", "list", "--all"): "", ("kill", "--list"): "No kill switch is set",
     }.items():  # fmt: skip
         done = carillon(*command, "--data", str(up.directory), environment=elsewhere)
         assert (done.returncode, said in done.stdout) == (0, True), done.stdout + done.stderr
         assert done.stderr.count("no package here adds the channel voice") == 1
+    done = carillon("canary", version("carillon"), "--json", "--data", str(up.directory), environment=elsewhere)
+    assert '"verdict"' in done.stdout, done.stderr
     assert "types.fire.channels: voice is not known" in carillon("up", environment=elsewhere).stderr
 
 
