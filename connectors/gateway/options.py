@@ -156,7 +156,9 @@ class GatewayOptions:
     body_deadline: timedelta = timedelta(seconds=20)
     """Longest time for a request's body to arrive; then 408. Default: 20 s."""
     head_deadline: timedelta = timedelta(seconds=10)
-    """Longest time for a request's headers to arrive; then the connection is closed. Default: 10 s."""
+    """Longest time for a request's headers to arrive, and the rest of a body that was answered; then the connection is
+    closed. Default: 10 s.
+    """
     serving: ServeOptions = field(default_factory=ServeOptions)
     """Where it listens and how much it holds."""
     devices_max: int = 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from connectors.gateway.options import GatewayOptions
 _HEAD_BYTES_MAX = 64 * 1024
 _LOOK_S = 0.02
 _GATHERED_BYTES_MAX = 64 * 1024
+_OTHER_FILES = 1024
 _logger = structlog.get_logger(__name__)
 
 
@@ -54,45 +56,71 @@ class GatheringTransport:
         self._parts, self._bytes = [], 0
 
 
+class BoundedProtocol(HttpToolsProtocol):
+    """Uvicorn's HTTP/1.1 protocol with bounds on what a client may leave unfinished: it closes connections that say
+    nothing, whose head is too large (431) or too slow, or whose body does not end though it was answered.
+    """
+
+    deadline_s: float
+    in_head = True
+    in_message = body_came = False
+    frame_bytes = 0
+    """Of a head, or of what is sent in place of a body's next part."""
+    timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's own type
+        super().connection_made(cast("asyncio.Transport", GatheringTransport(transport, self.loop)))
+        self.timer = self.loop.call_later(self.deadline_s, self.transport.close)
+
+    def on_message_begin(self) -> None:
+        self.in_head = self.in_message = True
+        self.frame_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self.in_head = False
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self.body_came = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self.in_message = False
+        super().on_message_complete()
+
+    def data_received(self, data: bytes) -> None:
+        self.body_came = False
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        self.frame_bytes = self.frame_bytes + len(data) if self.in_message and not self.body_came else 0
+        if self.frame_bytes > _HEAD_BYTES_MAX:
+            self._refuse_frame()
+            return
+        answered = self.cycle is not None and self.cycle.response_complete  # type: ignore[redundant-expr]  # of uvicorn
+        if self.in_head or (self.in_message and answered):
+            self.timer = self.timer or self.loop.call_later(self.deadline_s, self.transport.close)
+        elif self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if answered and not self.in_message and self.timeout_keep_alive_task is None:  # what came begins nothing
+            handler = self.timeout_keep_alive_handler
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, handler)
+
+    def _refuse_frame(self) -> None:
+        if self.in_head:
+            self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
+        self.transport.close()
+
+
 def bounded_protocol(options: GatewayOptions) -> type[asyncio.Protocol]:
-    """Uvicorn's HTTP/1.1 protocol with what it lacks: a bound on the size of a head, and on its time to arrive."""
-    head_deadline_s = options.head_deadline.total_seconds()
+    """The protocol with the deadline of the options."""
 
-    class BoundedProtocol(HttpToolsProtocol):
-        """Closes connections whose head is too large (431) or too slow."""
+    class WithDeadline(BoundedProtocol):
+        deadline_s = options.head_deadline.total_seconds()
 
-        in_head = True
-        head_bytes = 0
-        head_timer: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's own type
-            super().connection_made(cast("asyncio.Transport", GatheringTransport(transport, self.loop)))
-
-        def on_message_begin(self) -> None:
-            self.in_head, self.head_bytes = True, 0
-            super().on_message_begin()
-
-        def on_headers_complete(self) -> None:
-            self.in_head = False
-            super().on_headers_complete()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self.in_head and not self.transport.is_closing():
-                self._unfinished_head(len(data))
-            elif self.head_timer is not None:
-                self.head_timer.cancel()
-                self.head_timer = None
-
-        def _unfinished_head(self, size: int) -> None:
-            self.head_bytes += size
-            if self.head_bytes > _HEAD_BYTES_MAX:
-                self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
-                self.transport.close()
-            elif self.head_timer is None:
-                self.head_timer = self.loop.call_later(head_deadline_s, self.transport.close)
-
-    return BoundedProtocol
+    return WithDeadline
 
 
 class _Server(uvicorn.Server):
@@ -140,6 +168,18 @@ def _two_sockets(options: GatewayOptions, config: uvicorn.Config) -> list[socket
     return [config.bind_socket(), socket.create_server((host, options.monitor_port()), family=family)]
 
 
+def _make_room_for_files(connections_max: int) -> None:
+    """Each connection is an open file, of which a process often may have 1 024 until it asks for more."""
+    wanted = connections_max + _OTHER_FILES
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if now == resource.RLIM_INFINITY or now >= wanted:
+        return
+    given = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (given, most))
+    if given < wanted:
+        _logger.warning("too_few_open_files", wanted=wanted, given=given, effect="fewer than gateway.connections_max")
+
+
 def serve(
     options: GatewayOptions,
     app: App,
@@ -152,6 +192,7 @@ def serve(
     Until `may_serve` it does not listen. `on_ready` gets the port once it listens. The application is started and
     closed here; the log is the caller's.
     """
+    _make_room_for_files(options.serving.connections_max)
     settings: dict[str, Any] = {
         "host": options.serving.host,
         "port": options.port,

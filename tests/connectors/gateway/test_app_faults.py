@@ -1,5 +1,6 @@
 """What the gateway does when the log, the store or a client fails, and when it is killed."""
 
+import contextlib
 import http.client
 import re
 import socket
@@ -229,6 +230,31 @@ def test_clients_that_misbehave_are_bounded(impatient: Gateway) -> None:
     assert b" 408 " in exchange(gateway.port, *slow, pause_s=0.1)
     assert b" 400 " in exchange(gateway.port, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n")
     wait_for(lambda: gateway.post(like()).status == 202)
+
+
+def test_who_begins_nothing_or_ends_nothing_holds_no_connection(impatient: Gateway) -> None:
+    """4 096 such connections shut the gateway for everybody, for ever; they were never looked at again."""
+    unread = b"GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n"
+    for parts in ([b""], [b"\r\n"], [unread, b"x"], [unread, *[b"x"] * 6]):
+        begin = time.monotonic()
+        answer = exchange(impatient.port, *parts, pause_s=0.3)
+        assert answer[:12] == (b"" if len(parts) == 1 else b"HTTP/1.1 200")
+        assert 0.8 < time.monotonic() - begin < 15
+
+
+def test_what_comes_behind_a_body_has_a_bound(impatient: Gateway) -> None:
+    """Of lines behind a body in parts the server kept every one, of anybody: 600 MB within seconds."""
+    chunked = b"POST /v1/notifications HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+    lines = b"".join(b"x-%d: %s\r\n" % (number, b"a" * 1000) for number in range(100))
+    sent = 0
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=20) as client, contextlib.suppress(OSError):
+        client.sendall(chunked)
+        while sent < 100 << 20:
+            sent += client.send(lines)
+    assert sent < 20 << 20, "what was on its way in the network's buffers"
+    body = b"".join(b"1\r\n%c\r\n" % byte for byte in b'{"type":"like"}' + b" " * 60_000) + b"0\r\n\r\n"
+    head = HEAD + b"transfer-encoding: chunked\r\n\r\n"
+    assert b" 400 " in exchange(impatient.port, head + body), "its parts may be as small as they like"
 
 
 def test_a_large_body_behind_a_small_head_is_no_large_head(gateway: Gateway) -> None:
