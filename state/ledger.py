@@ -104,6 +104,7 @@ PACKED = pa.schema(
     [(name, PACKED_TEXT if kind == _TEXT and name not in DISTINCT else kind) for name, kind in _COLUMNS.items()]
 )
 """The same columns, texts that repeat as dictionaries: what is made of records, merged and written to Parquet."""
+_PACKED_TYPES = [(field.name, field.type) for field in PACKED]
 COLUMNS_OF = {kind: [name for name, _ in dict(_COMMON + fields + _PLACE).items()] for kind, fields in _FIELDS.items()}
 """By kind, the columns in which its records are not null."""
 _TIMES = {"decision": "decided_at", "emission": "decided_at", "delivery": "at", "outcome": "at"}
@@ -371,7 +372,8 @@ def _place_columns(group: Sequence[_Placed], rows: _Rows) -> dict[str, Any]:
 
 
 def _table(columns: dict[str, Any], rows: int) -> pa.Table:
-    return pa.table([columns.get(field.name, pa.nulls(rows, field.type)) for field in PACKED], schema=PACKED)
+    made = [columns[name] if name in columns else pa.nulls(rows, kind) for name, kind in _PACKED_TYPES]
+    return pa.table(made, schema=PACKED)
 
 
 def _holding(kind: str, table: pa.Table, rows: _Rows, lowest: dict[str, _Rows]) -> _Rows:
