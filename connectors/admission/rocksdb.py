@@ -20,9 +20,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rocksdict import BlockBasedOptions, Options, Rdict, WriteBatch
+from rocksdict import Options, Rdict, WriteBatch
 
 from connectors.admission.interface import Known, RepeatReason, Reservation, ReserveOutcome
+from state.disk.rocksdb import lookup_table
 from state.model.admission import RepeatCheck
 from state.model.errors import StateVersionError, StoreUnavailableError
 
@@ -102,9 +103,7 @@ def _options() -> Options:
     options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
     options.set_memtable_prefix_bloom_ratio(0.1)
     options.set_memtable_whole_key_filtering(True)
-    table = BlockBasedOptions()
-    table.set_bloom_filter(10, block_based=False)
-    options.set_block_based_table_factory(table)
+    options.set_block_based_table_factory(lookup_table())
     return options
 
 

@@ -49,7 +49,7 @@ def database_options() -> Options:
     return options
 
 
-def lookup_options() -> Options:
+def lookup_table() -> BlockBasedOptions:
     """For a store that is asked for single keys, most of which it does not have: a filter says so without reading.
 
     Memory does not grow with the store: filters and indexes are in parts, and share the cache with what is read.
@@ -62,8 +62,13 @@ def lookup_options() -> Options:
     table.set_pin_l0_filter_and_index_blocks_in_cache(True)
     table.set_pin_top_level_index_and_filter(True)
     table.set_block_cache(Cache(_LOOKUP_CACHE_BYTES))
+    return table
+
+
+def lookup_options() -> Options:
+    """`database_options` with a table for look-ups."""
     options = database_options()
-    options.set_block_based_table_factory(table)
+    options.set_block_based_table_factory(lookup_table())
     return options
 
 

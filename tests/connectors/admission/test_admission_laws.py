@@ -576,3 +576,13 @@ def test_an_outage_of_redis_takes_no_connection_for_good(tmp_path: Path) -> None
         run(main())
     finally:
         server.stop()
+
+
+def test_the_embedded_store_keeps_its_filters_in_a_bounded_cache(tmp_path: Path) -> None:
+    """They grow with the keys of a day: four bytes an event."""
+    store = RocksAdmissionStore(tmp_path / "admission")
+    for number in range(20_000):
+        store._db.put(b"e%030d" % number, b"")
+    store._db.flush()
+    assert (store._db.property_int_value("rocksdb.estimate-table-readers-mem") or 0) < 20_000
+    run(store.close())

@@ -13,7 +13,7 @@ from rocksdict import Rdict
 
 from connectors.inbox.rocksdb import RocksInboxStore
 from state.decide.exports import group_source
-from state.disk.rocksdb import export_view, open_database, prefixed_rows
+from state.disk.rocksdb import export_view, lookup_options, open_database, prefixed_rows
 from state.model.errors import StateDamagedError
 
 FORMAT = b"a test 1"
@@ -85,3 +85,13 @@ def test_a_store_gathers_little_before_it_writes(tmp_path: Path) -> None:
             database[b"k%04d" % number] = choose.randbytes(10_000)
             most = max(most, _gathered_mb(database))
     assert most <= 17
+
+
+def test_filters_take_no_memory_beside_the_cache(tmp_path: Path) -> None:
+    """What recognises repeats has millions of keys in a day."""
+    options = lookup_options()
+    with closing(open_database(tmp_path / "db", FORMAT, options)) as database:
+        for number in range(100_000):
+            database[b"%032d" % number] = b""
+        database.flush()
+        assert int(database.property_int_value("rocksdb.estimate-table-readers-mem") or 0) < 20_000
