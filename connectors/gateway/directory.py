@@ -1,8 +1,9 @@
 """What is true now, as far as the gateway must know it: preferences, owners of addresses, names of segments.
 
-A look-up table beside the log, never the truth: it is read from the topics `preferences`, `endpoints` and `segments`
-and can be deleted at any time. A write of the gateway goes to the log first and then at once into this table, with its
-offset, so that the next request sees it. When the follower reads the same record, the offset says that it is known.
+A look-up table beside the log, never the truth: it is read from the topics `preferences`, `endpoints` and `segments`,
+can be deleted at any time, and is begun again when it is found damaged. A write of the gateway goes to the log first
+and then at once into this table, with its offset, so that the next request sees it. When the follower reads the same
+record, the offset says that it is known.
 
 SQLite, `DIR/state/gateway/directory.sqlite` (tables in `_LAYOUT`). Addresses are kept as SHA-256 only, which is
 enough to find whose a token is.
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import structlog
 
 from connectors.log.interface import Record
 from state.model.errors import MalformedRecordError, StateVersionError, StoreUnavailableError
@@ -77,6 +79,8 @@ _GONE = "gone"
 _YOUNG_MS = 86_400_000
 _FIRST = "SELECT coalesce(at, registered_at) FROM endpoint LEFT JOIN first_registration USING (user, channel, id)"
 _json = msgspec.json
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_logger = structlog.get_logger(__name__)
 
 
 def address_hash(address: str) -> bytes:
@@ -93,10 +97,21 @@ class Directory:
         :raises StateVersionError: written by another version of this program; delete the file, it is read again.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._canonical_address = canonical_address
+        self._path, self._canonical_address = path, canonical_address
         self._lock = threading.Lock()
         self._young_gone = Counter[str]()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+        self.damaged = False
+        """The file was found damaged: who follows the log begins it again."""
+        try:
+            self._open()
+        except sqlite3.DatabaseError as error:
+            self._note(error)
+            if not self.damaged:
+                raise
+            self.begin_again()
+
+    def _open(self) -> None:
+        self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -104,7 +119,9 @@ class Directory:
             self._upgrade(version)
         elif version not in (0, LAYOUT_VERSION):
             self._db.close()
-            raise StateVersionError(f"directory of version {version}; delete {path.name} to read it again from the log")
+            raise StateVersionError(
+                f"directory of version {version}; delete {self._path.name} to read it again from the log"
+            )
         self._db.executescript(_LAYOUT)
         self._db.execute(f"PRAGMA user_version={LAYOUT_VERSION}")
 
@@ -121,6 +138,19 @@ class Directory:
         self._db.execute(f"PRAGMA user_version={LAYOUT_VERSION}")
         self._db.execute("COMMIT")
 
+    def _note(self, error: sqlite3.Error) -> None:
+        self.damaged = self.damaged or getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+
+    def begin_again(self) -> None:
+        """Leave a damaged file: everything is read from the log once more."""
+        _logger.warning("directory_damaged", file=self._path.name, effect="it is read again from the log")
+        with self._lock:
+            self._db.close()
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            self._open()
+            self.damaged = False
+
     def position(self, topic: str, partition: int) -> int | None:
         """Where to go on reading; None: from the beginning."""
         row = self._one("SELECT next FROM position WHERE topic = ? AND part = ?", (topic, partition))
@@ -128,15 +158,20 @@ class Directory:
 
     def follow(self, records: Sequence[Record], positions: Iterable[tuple[tuple[str, int], int]]) -> int:
         """Take in what was read, and the positions behind it, in one transaction; gives how many do not decode."""
-        malformed = 0
-        with self._lock, self._db:
-            self._db.execute("BEGIN")
-            for record in records:
-                malformed += not self._take(record)
-            self._db.executemany(
-                "INSERT OR REPLACE INTO position VALUES (?, ?, ?)",
-                [(topic, partition, offset) for (topic, partition), offset in positions],
-            )
+        try:
+            with self._lock, self._db:
+                return self._follow(records, positions)
+        except sqlite3.DatabaseError as error:
+            self._note(error)
+            raise
+
+    def _follow(self, records: Sequence[Record], positions: Iterable[tuple[tuple[str, int], int]]) -> int:
+        self._db.execute("BEGIN")
+        malformed = sum(not self._take(record) for record in records)
+        self._db.executemany(
+            "INSERT OR REPLACE INTO position VALUES (?, ?, ?)",
+            [(topic, partition, offset) for (topic, partition), offset in positions],
+        )
         return malformed
 
     def apply(self, records: Sequence[Record]) -> None:
@@ -304,6 +339,7 @@ class Directory:
             with self._lock:
                 return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
+            self._note(error)
             raise StoreUnavailableError(f"directory: {error}") from error
 
     def _one(self, query: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:

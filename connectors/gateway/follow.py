@@ -81,10 +81,13 @@ class Follower:
                 self._ending.wait(pause_s)
 
     def _read_until_it_fails(self) -> None:
+        if self._directory.damaged:
+            self._caught_up.clear()
+            self._directory.begin_again()
         self._goal = self._log.end_offsets(self._places)
         reader = self._log.reader({place: self._start(place) for place in self._places})
         try:
-            while not self._ending.is_set():
+            while not self._ending.is_set() and not self._directory.damaged:
                 self._take(reader)
         finally:
             reader.close()

@@ -14,6 +14,7 @@ from connectors.gateway.directory import Directory
 from connectors.gateway.follow import Follower
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, Record, TopicSpec
+from state.model.errors import StoreUnavailableError
 
 
 @pytest.fixture
@@ -76,4 +77,37 @@ def test_a_tombstone_whose_key_names_no_endpoint_is_passed_over(log: EmbeddedLog
     assert directory.position("endpoints", 0) == 4
     follower.close()
     assert directory.follow([Record("endpoints", 0, 9, 0, b"ada", b"", ())], ()) == 1
+    directory.close()
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "pages"])
+def test_a_damaged_directory_is_read_again_from_the_log(log: EmbeddedLog, tmp_path: Path, damage: str) -> None:
+    """No gateway started on it, for ever; and one that found the damage later answered by 503 until somebody came."""
+    users, path = [f"user{number:04}" for number in range(2_000)], tmp_path / "directory.sqlite"
+    log.append([preference(user) for user in users])
+
+    def started() -> tuple[Directory, Follower]:
+        directory = Directory(path, as_it_is)
+        follower = Follower(log, directory, ("preferences",), others={})
+        follower.start()
+        return directory, follower
+
+    directory, follower = started()
+    wait_for(lambda: follower.caught_up)
+    follower.close()
+    directory.close()
+    content = path.read_bytes()
+    written = {"cut": content[: len(content) // 2 + 7], "garbage": b"garbage" * 100}.get(damage)
+    path.write_bytes(written or content[:8192] + bytes(reversed(content[8192:])))
+    directory, follower = started()
+
+    def stored(user: str) -> int:
+        try:
+            return directory.preference(user).place
+        except StoreUnavailableError:
+            return -1
+
+    wait_for(lambda: [user for user in users if stored(user) < 0] == [])
+    wait_for(lambda: follower.caught_up)
+    follower.close()
     directory.close()
