@@ -15,7 +15,6 @@ from typing import TypeVar
 
 from rocksdict import (
     AccessType,
-    BlockBasedOptions,
     Cache,
     DBRecoveryMode,
     Options,
@@ -31,6 +30,7 @@ from connectors.inbox.table import InboxTable, KeyedBytes, TableBatch
 from state.disk.exports import ExportSource
 from state.disk.rocksdb import (
     export_view,
+    lookup_table,
     named_damage,
     prefixed_rows,
     refuse_remains,
@@ -44,7 +44,7 @@ from state.model.keys import partition_of_group
 T = TypeVar("T")
 _SYNCED = synced()
 _BLOCK_CACHE_BYTES = 32 << 20
-"""Blocks of rows kept in memory, of all partitions that a process has open."""
+"""Blocks of rows, indexes and filters kept in memory, of all partitions that a process has open."""
 _WRITE_BUFFER_BYTES = 8 << 20
 """Rows of a partition kept in memory before they are written as a file."""
 
@@ -61,10 +61,7 @@ def _options() -> Options:
     options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())  # see state.disk.rocksdb
     options.set_keep_log_file_num(2)
     options.set_max_open_files(-1)
-    table = BlockBasedOptions()
-    table.set_bloom_filter(10, False)
-    table.set_block_cache(_block_cache())
-    options.set_block_based_table_factory(table)
+    options.set_block_based_table_factory(lookup_table(_block_cache()))
     return options
 
 

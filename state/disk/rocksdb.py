@@ -49,10 +49,11 @@ def database_options() -> Options:
     return options
 
 
-def lookup_table() -> BlockBasedOptions:
+def lookup_table(cache: Cache | None = None) -> BlockBasedOptions:
     """For a store that is asked for single keys, most of which it does not have: a filter says so without reading.
 
-    Memory does not grow with the store: filters and indexes are in parts, and share the cache with what is read.
+    Memory does not grow with the store: filters and indexes are in parts, and share the cache with what is read: a
+    cache of its own, unless one is given.
     """
     table = BlockBasedOptions()
     table.set_bloom_filter(10, False)
@@ -61,7 +62,7 @@ def lookup_table() -> BlockBasedOptions:
     table.set_cache_index_and_filter_blocks(True)
     table.set_pin_l0_filter_and_index_blocks_in_cache(True)
     table.set_pin_top_level_index_and_filter(True)
-    table.set_block_cache(Cache(_LOOKUP_CACHE_BYTES))
+    table.set_block_cache(cache or Cache(_LOOKUP_CACHE_BYTES))
     return table
 
 

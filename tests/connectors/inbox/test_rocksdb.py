@@ -41,3 +41,13 @@ def test_stores_of_many_partitions_share_what_they_keep_of_rows(tmp_path: Path) 
                 for user in range(_USERS):
                     assert len([*store.stored_rows(f"user{commit}_{user}")]) == _ROWS
         assert used_bytes() - before < number * 9 * _MB + 40 * _MB
+
+
+def test_filters_and_indexes_of_rows_take_no_memory_beside_the_cache(tmp_path: Path) -> None:
+    """Three bytes a row, of rows of 90 days."""
+    with closing(RocksInboxStore(tmp_path / "db")) as store:
+        database = store._database
+        for number in range(20_000):
+            database.put(b"u%030d" % number, b"")
+        database.flush()
+        assert (database.property_int_value("rocksdb.estimate-table-readers-mem") or 0) < 20_000
