@@ -101,5 +101,5 @@ def page_limit(given: dict[str, str]) -> int:
     """
     text = given.get("limit", str(PAGE_DEFAULT))
     if not text.isascii() or not text.isdigit() or len(text) > 16 or not 0 < int(text) <= PAGE_MAX:
-        raise invalid([FieldError("limit", "is no number that is allowed here", f"1 to {PAGE_MAX}")])
+        raise invalid([FieldError("limit", "is out of range", f"send 1 to {PAGE_MAX}")], QUERY_INVALID)
     return int(text)

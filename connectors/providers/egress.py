@@ -142,17 +142,19 @@ class Egress:
 
     async def _new(self, url: WebAddress) -> _EgressConnection:
         """A connection to the first address of the host that answers."""
+        why = ""
         for address in (await self._checked(url))[:_TRIED_MAX]:
             try:
                 async with asyncio.timeout(self._connect_s):
                     connection = await self._open(url, address)
-            except OSError:  # TLS that is not good and time that is over are such, too
+            except OSError as error:  # TLS that is not good and time that is over are such, too
+                why = str(error)
                 continue
             if self._closed:
                 connection.close()
                 break
             return connection
-        raise TransportError("no connection", ambiguous=False)
+        raise TransportError("no connection", ambiguous=False, why=why)
 
     async def _checked(self, url: WebAddress) -> Sequence[str]:
         """The addresses of the host, all of them allowed: one that is not condemns the others."""

@@ -31,12 +31,16 @@ _PING_EVERY = timedelta(minutes=1)
 
 
 class TransportError(CarillonError):
-    """No answer. `ambiguous`: the server may have processed the request."""
+    """No answer. `ambiguous`: the server may have processed the request. `why`: what else is known, for people."""
 
-    def __init__(self, cause: str, *, ambiguous: bool) -> None:
+    def __init__(self, cause: str, *, ambiguous: bool, why: str = "") -> None:
         super().__init__(cause)
-        self.cause = cause
-        self.ambiguous = ambiguous
+        self.cause, self.ambiguous, self.why = cause, ambiguous, why
+
+    @property
+    def told(self) -> str:
+        """For people, who mend it."""
+        return f"{self.cause} ({self.why})" if self.why else self.cause
 
 
 @dataclass(slots=True)
@@ -106,7 +110,7 @@ class WreqTransport:
                 raise
             raise TransportError("closed before the answer", ambiguous=True) from None
         except (wreq_errors.ConnectionError, wreq_errors.TlsError, wreq_errors.ProxyConnectionError) as error:
-            raise TransportError("no connection", ambiguous=False) from error
+            raise TransportError("no connection", ambiguous=False, why=_why(str(error))) from error
         except wreq_errors.BuilderError as error:
             raise TransportError("request cannot be built", ambiguous=False) from error
         except (wreq_errors.TimeoutError, TimeoutError) as error:
@@ -155,6 +159,21 @@ _UNREAD = re.compile(r"kind: (GoAway\(.*, NO_ERROR|Reset\(StreamId\(\d+\), REFUS
 """How the library tells what RFC 9113 (6.8, 8.7) promises: a stream behind the last of a GOAWAY, or refused, was not
 processed. It sends such requests again by itself, but not for ever. No URL has a blank, so none is mistaken for this.
 """
+
+
+_WHYS = {
+    "CERTIFICATE_VERIFY_FAILED": "the certificate is not trusted: name the file of its authority as ca_file",
+    "ConnectionRefused": "nothing listens there",
+    "dns error": "the name is not known",
+    'reason: "': "it speaks no TLS, or none that is taken",
+    "SYSCALL": "it ended the connection in place of TLS",
+    "timed out": "it does not answer",
+}
+"""By what the library's account of a connection that did not open has in it; the first one counts."""
+
+
+def _why(account: str) -> str:
+    return next((why for sign, why in _WHYS.items() if sign in account), "")
 
 
 def _text(value: memoryview) -> str:

@@ -22,7 +22,7 @@ from state.model.topics import FOLLOWS, PROFILES
 
 _TEXT_MAX = 256
 _SWITCHES = {"true": True, "1": True, "false": False, "0": False}
-_UNREADABLE_ROW = FieldError("", "cannot be read", "correct it")
+_UNREADABLE_ROW = FieldError("", "cannot be read", "send one whole row, with no more values than columns")
 
 
 class _User(Profile, kw_only=True):

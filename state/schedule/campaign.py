@@ -107,9 +107,10 @@ class Campaign:
             return "its file was sent without stages"
         if act.verb == "start" and len(self.approvals) < self.approvals_needed:
             return f"it has {len(self.approvals)} of {self.approvals_needed} approvals"
-        if self.is_over or self.state not in _ALLOWED.get(act.verb, ("draft", "running", "paused")):
+        allowed = _ALLOWED.get(act.verb, ("draft", "running", "paused"))
+        if self.is_over:
             return f"it is {'done' if self.is_done else self.state}"
-        return None
+        return None if self.state in allowed else f"it is {self.state}; this is for one that is {' or '.join(allowed)}"
 
     def _approval_refusal(self, act: CampaignAct) -> str | None:
         if self.state != "draft":

@@ -158,7 +158,7 @@ class SesChannel:
         try:
             response = await self._connected().request(request, self.options.timeout)
         except TransportError as error:
-            return CheckResult(False, error.cause)
+            return CheckResult(False, error.told)
         return _account(response)
 
     async def send(self, delivery: Delivery) -> Result:

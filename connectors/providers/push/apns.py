@@ -231,7 +231,7 @@ class ApnsChannel:
         try:
             response = await transport.request(Request("/3/device/", headers, b"{}"), self.options.timeout)
         except TransportError as error:
-            return CheckResult(False, error.cause)
+            return CheckResult(False, error.told)
         return credential_verdict(response)
 
     async def send(self, delivery: Delivery) -> Result:

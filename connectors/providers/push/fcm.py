@@ -228,9 +228,10 @@ class FcmChannel:
         except TimeoutError:
             return CheckResult(False, "no answer within the deadline")
         except AccessTokenError as error:
-            return CheckResult(False, f"{error.cause}: {error.remedy}" if error.remedy else error.cause)
+            more = error.remedy or getattr(error.__cause__, "why", "")
+            return CheckResult(False, f"{error.cause}: {more}" if more else error.cause)
         except TransportError as error:
-            return CheckResult(False, error.cause)
+            return CheckResult(False, error.told)
         if response.status == 200:
             return CheckResult(True, "the service account is accepted; a message was tried that goes to nobody")
         return CheckResult(False, f"the message tried was refused: {_body(response).error.status or response.status}")

@@ -171,7 +171,7 @@ class WebPushChannel:
         try:
             response = await self._connected().request(url, Request("/", {}, method="GET"), self.options.timeout)
         except TransportError as error:
-            return CheckResult(False, error.cause)
+            return CheckResult(False, error.told)
         return CheckResult(
             True, f"{origin} answers (status {response.status}); the key is judged with the first message"
         )

@@ -136,7 +136,7 @@ class TwilioChannel:
         try:
             response = await self._connected().request(request, self.options.timeout)
         except TransportError as error:
-            return CheckResult(False, error.cause)
+            return CheckResult(False, error.told)
         if response.status == 200:
             return CheckResult(True, "the credential is accepted: it may read the account; nothing was sent")
         hint = "; look at account_sid and auth_token" if response.status in (401, 403, 404) else ""

@@ -10,6 +10,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from helpers.sandbox_process import running_sandbox
 from helpers.up import carillon
 
 from connectors.admission.options import RedisOptions
@@ -159,6 +160,32 @@ def test_certificates_that_cannot_be_read_are_a_finding_with_their_key(tmp_path:
             finding = next(value for what, value in found.items() if what.endswith(f"({name})"))
             remedy = f"providers.{name}.ca_file: {file} cannot be read; name a PEM file of certificates"
             assert finding == (False, remedy)
+
+
+def test_why_there_is_no_connection_is_said(tmp_path: Path) -> None:
+    with running_sandbox(tmp_path) as sandbox:
+        given = sandbox_options(sandbox.directory / "sandbox")
+        providers = ProviderOptions(
+            apns=replace(given.apns, ca_file=None),
+            fcm=replace(given.fcm, ca_file=None),
+            twilio=replace(given.twilio, origin=given.twilio.origin.replace("http:", "https:")),
+            webpush=given.webpush,
+        )
+        egress = replace(given.egress, ca_file=None)
+        found = findings(Settings(data_dir=tmp_path / "data", providers=providers, egress=egress))
+    distrusted = "the certificate is not trusted: name the file of its authority as ca_file"
+    assert found["provider push (apns)"] == (False, f"{given.apns.origin}: no connection ({distrusted})")
+    ok, detail = found["provider push to Android (fcm)"]
+    assert not ok
+    assert detail.endswith(f"access token: no connection: {distrusted}")
+    ok, detail = found["provider sms (twilio)"]
+    assert not ok
+    assert "no connection (it " in detail
+    assert "TLS" in detail
+    ok, detail = found["provider push to browsers (webpush)"]
+    assert not ok
+    assert "no connection (" in detail
+    assert "self-signed certificate" in detail or "unable to get local issuer certificate" in detail
 
 
 def test_what_browsers_subscribe_with_is_named(tmp_path: Path) -> None:
@@ -333,6 +360,7 @@ def test_mail_by_ses_alone_is_mail_and_nothing_stands_in_for_a_relay(tmp_path: P
         endpoint=f"https://127.0.0.1:{any_port('127.0.0.1')}",
     )  # fmt: skip
     found = findings(Settings(data_dir=tmp_path, providers=ProviderOptions(ses=amazon)))
-    assert found["provider email by SES (ses)"] == (False, f"{amazon.origin}: no connection")
+    why = "no connection (nothing listens there)"
+    assert found["provider email by SES (ses)"] == (False, f"{amazon.origin}: {why}")
     assert "providers.ses.dkim_key" in found["signature email by SES"][1]
     assert not {"provider email", "sandbox email"} & found.keys()

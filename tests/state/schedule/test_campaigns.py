@@ -188,7 +188,7 @@ def staged(hold_ms: int | None = None) -> Told:
         told.chunk(number)
     audience = CampaignAudience(1, 3, 3, stages=[10, 100], stage_chunks=[2, 3])
     assert told.act("audience", "ann", audience=audience) is None
-    assert told.act("advance", "ann") == "it is draft"
+    assert told.act("advance", "ann") == "it is draft; this is for one that is running or paused"
     assert told.act("approve", "bob") is None
     assert told.act("start", "ann", hold_ms=hold_ms) is None
     return told
