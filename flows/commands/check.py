@@ -207,6 +207,8 @@ def _ask_redis(what: str, options: RedisOptions, fine: str) -> Finding:
     try:
         memory: Any = client.info("memory")
         fault = eviction(memory) or no_room(memory)
+        if fault is None:
+            client.set(f"{options.prefix}:check", 1, px=1_000)  # a replica answers, too, and one that cannot save
         return Finding(what, fault is None, fault or fine)
     except (RedisError, OSError) as error:
         return Finding(what, False, f"{type(error).__name__}: {error}")

@@ -82,6 +82,12 @@ def test_a_redis_that_keeps_inboxes_must_answer_and_evict_nothing(tmp_path: Path
             assert found(server.url) == (False, f"redis: {fault}")
         finally:
             server.stop()
+    replica = start_redis("--replicaof", "127.0.0.1", str(port))
+    try:
+        ok, detail = found(replica.url)
+        assert (ok, "read only replica" in detail) == (False, True), "it answers, and takes nothing"
+    finally:
+        replica.stop()
 
 
 def test_kafka_that_does_not_answer_is_named(tmp_path: Path) -> None:
