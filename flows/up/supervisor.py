@@ -39,6 +39,7 @@ from flows.process.room import full_disk
 from flows.process.run_files import Rebuild, Running, forget_processes, ready_file, take_rebuilds, write_running
 from flows.process.wild_clock import refuse_wild_clock
 from flows.up.maintenance import maintain
+from flows.up.patience import StartPatience
 from flows.up.ports import ReservedPorts
 from flows.up.processes import STANDS_FOR, ProcessError, ProcessEvent, ProcessGroup, ProcessSpec, last_lines
 from state.disk.lock import StateLock
@@ -49,6 +50,7 @@ _CLUSTER_HOST = "127.0.0.1"
 _NICE = 19
 _LOOK = timedelta(milliseconds=50)
 _START_DEADLINE = timedelta(seconds=90)
+"""Without one process more that is ready."""
 _STAGE_DEADLINE = timedelta(seconds=25)
 _FAILURES_AT_START = 4
 _logger = structlog.get_logger(__name__)
@@ -115,7 +117,7 @@ class Supervisor:
             ready_file(self.settings.data_dir, spec.name).unlink(missing_ok=True)
             self._group.start(spec)
             names.append(spec.name)
-        if not self._wait(lambda: all(self._is_ready(name) for name in names), stopping):
+        if not self._wait(lambda: sum(not self._is_ready(name) for name in names), stopping):
             return False
         self._group.settle()
         self._maintenance.start()
@@ -177,21 +179,21 @@ class Supervisor:
         before = ports.stat().st_mtime_ns if ports.exists() else 0
         directory = str(self.settings.data_dir.absolute())
         self._group.start(_spec(self.settings, SANDBOX, "module", "connectors.sandbox", "--dir", directory, turn=6))
-        if not self._wait(lambda: ports.exists() and ports.stat().st_mtime_ns > before, stopping):
+        if not self._wait(lambda: not (ports.exists() and ports.stat().st_mtime_ns > before), stopping):
             return False
         self.steering_url = f"http://127.0.0.1:{read_ports(ports.parent).steering}"
         return True
 
-    def _wait(self, true: Callable[[], bool], stopping: Callable[[], bool]) -> bool:
-        """Until it is true; false when asked to stop."""
+    def _wait(self, lacking: Callable[[], int], stopping: Callable[[], bool]) -> bool:
+        """Until nothing is lacking; false when asked to stop."""
         # On Kafka a flow waits so long for brokers before it ends and is started again.
-        end = time.monotonic() + (_START_DEADLINE + _patience(self.settings)).total_seconds()
-        while not true():
+        patience = StartPatience(_START_DEADLINE + _patience(self.settings))
+        while lack := lacking():
             if stopping():
                 return False
             self.step()
             broken = [name for name in self._group.names() if self._group.failures(name) >= _FAILURES_AT_START]
-            if broken or time.monotonic() > end:
+            if broken or patience.is_over(lack, time.monotonic()):
                 raise ProcessError(self._does_not_start(broken))
             time.sleep(_LOOK.total_seconds())
         return True

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,23 @@ class Up:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        wait_for(lambda: bool(self.lines) or self.process.poll() is not None, START_S, "the first line")
+        while not self.lines and self.process.poll() is None:
+            wait_for(self._gets_on(), START_S, "the first line")
+        wait_for(lambda: bool(self.lines) or not self._reader.is_alive())
         assert self.lines, self.errors()
         self.first = self.lines[0]
+
+    def _gets_on(self) -> Callable[[], bool]:
+        """Whether its start is over, or one process more is ready than now: on a busy machine it takes minutes."""
+
+        def ready() -> set[tuple[str, int]]:
+            folder = self.directory / "run" / "ready"
+            with suppress(FileNotFoundError):  # a second start removes what the first one left
+                return {(entry.name, entry.stat().st_mtime_ns) for entry in os.scandir(folder)}
+            return set()
+
+        before = ready()
+        return lambda: bool(self.lines) or self.process.poll() is not None or bool(ready() - before)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
