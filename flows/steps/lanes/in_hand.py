@@ -49,6 +49,7 @@ class OpenRecord:
     ended_keys: list[str] = field(default_factory=list)
 
     def ended(self, task: SendTask, spawned: int) -> None:
+        task.siblings.let_go()
         self.in_hand.notes.append(Note(self, task, spawned))
 
     def hurried(self, spawned: int) -> None:

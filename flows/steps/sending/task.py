@@ -159,6 +159,13 @@ class Siblings(Struct, eq=False):
             self.tasks.append(SendTask(self, device, key, found or DeliveryHistory(), found is not None))
         return self.tasks
 
+    def let_go(self) -> None:
+        """Let go of the deliveries once all have ended: in a ring they would stay until Python's collector stops the
+        process for hundreds of thousands of them. The timer of P0 still asks how they ended.
+        """
+        if self.emission.priority != "P0" and all(task.history.outcome is not None for task in self.tasks):
+            self.tasks = []
+
     def failed_end(self, task: SendTask, *, now: int, usable: Callable[[ChannelAddresses], bool]) -> FailedEnd:
         """How a task that failed for good ends (RULES 4)."""
         others = [other.ending or other.history.outcome for other in self.tasks if other is not task]

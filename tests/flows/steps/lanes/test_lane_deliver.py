@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 import time
@@ -24,6 +25,7 @@ from connectors.log.interface import NewRecord
 from connectors.providers.channel import Delivery, Failed, Rejected, Result, Sent
 from flows.steps.deliver.redelivery import AttemptSearch
 from flows.steps.lanes.lane import Lane
+from flows.steps.sending.task import SendTask
 from operators.attempts import resume
 from state.model.addresses import ANY, Place
 from state.model.delivery import ATTEMPT, Attempt
@@ -65,6 +67,27 @@ def test_how_long_a_delivery_took_since_its_decision_is_measured_by_class(system
         collected(lane)
     assert measured("count") == before[0] + 1
     assert 20 <= measured("sum") - before[1] < 60
+
+
+def test_ended_deliveries_are_let_go_of_without_pythons_collector(system: System) -> None:
+    """It stops the process for each hundred thousand objects that it has to look at."""
+    emissions = [system.emission("u1", "push", [(f"d{d}", token(f"{n}{d}")) for d in range(n + 1)]) for n in range(4)]
+    system.feed(emissions)
+
+    def held() -> int:
+        return sum(isinstance(each, SendTask) for each in gc.get_objects())
+
+    gc.collect()
+    before = held()  # by other tests
+    gc.disable()
+    try:
+        with running_lanes(system, channels={"push": Provider(takes)}) as (lanes, _):
+            lane = lanes.lane(emissions[0].partition)
+            lane.accept(read(system, emissions[0].partition))
+            wait_for(lambda: lane.collect() is not None and not lane.open)
+            wait_for(lambda: held() <= before)
+    finally:
+        gc.enable()
 
 
 def test_each_device_is_sent_to_by_the_provider_of_its_platform(system: System) -> None:
