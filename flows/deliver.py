@@ -37,8 +37,10 @@ from state.model.topics import DELIVER
 
 _OPEN_MAX = 20_000
 """Pushes open in a lane from which on no more of them is read; other channels get a quarter of it, P2 half."""
-_AT_ONCE = 128
+_AT_ONCE = 32
 """Emissions of a partition that are opened before the others are looked at: a mention waits behind few of a flood."""
+_HUNGRY_WAIT = timedelta(milliseconds=2)
+"""For records, while a lane has to open more at once."""
 _TICK = timedelta(seconds=1)
 """How often a lane without work looks for counts to publish."""
 
@@ -66,7 +68,7 @@ def wire(open_log: Callable[[], Log], parts: LaneParts, *, drain: Callable[[], b
         has_room=lanes.has_room,
         full=lanes.full,
         weigh=_weigh,
-        wait=lambda: place.wait(busy=lanes.busy()),
+        wait=lambda: _HUNGRY_WAIT if lanes.hungry() else place.wait(busy=lanes.busy()),
         backlog=parts.backlog,
     )
     flow = Dataflow("deliver")

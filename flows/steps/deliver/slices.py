@@ -64,14 +64,25 @@ class WaitingSlices:
 
     def take(self, open_on: Callable[[str], int], most: int = OPEN_BELOW) -> WaitingSlice | None:
         """The next to open, of a channel on which fewer than `most` are open; None: not now. Channels take turns."""
+        found = self._next(open_on, most)
+        if found is None:
+            return None
+        channels, channel = found
+        waiting = channels.pop(channel)
+        taken = self._taken(waiting.popleft())
+        if waiting:
+            channels[channel] = waiting
+        return taken
+
+    def may_take(self, open_on: Callable[[str], int], most: int) -> bool:
+        """Whether there is one."""
+        return self._next(open_on, most) is not None
+
+    def _next(self, open_on: Callable[[str], int], most: int) -> tuple[dict[str, deque[WaitingSlice]], str] | None:
         for channels, open_below in zip(self._classes, (OPEN_BELOW, OPEN_BELOW // 2), strict=True):
-            for channel, waiting in channels.items():
+            for channel in channels:
                 if open_on(channel) < min(most, room_of(channel, open_below)):
-                    del channels[channel]
-                    taken = self._taken(waiting.popleft())
-                    if waiting:
-                        channels[channel] = waiting
-                    return taken
+                    return channels, channel
         return None
 
     def first_of(self, group: int) -> int | None:

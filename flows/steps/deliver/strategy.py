@@ -39,9 +39,9 @@ NOT_RETAINED = "attempts_not_retained"
 EPOCH_RECORDS = 2_000
 """Records of a partition that may enter an epoch."""
 _COUNTS_SETTLE_S = 0.5
-_ENOUGH_OPEN, _TURNS = 512, 8
-"""A lane opens one slice between two looks at what came meanwhile. With so many deliveries of a channel open providers
-have enough to take, so it opens one of that at one turn in eight: it may be for a provider that is not away."""
+_TOO_FEW_OPEN, _ENOUGH_OPEN, _TURNS = 128, 512, 8
+"""A lane opens one slice in its turn. With 512 deliveries of a channel open providers have enough to take, so it opens
+one of that at one turn in eight: it may be for a provider that is not away. With fewer than 128 its turn comes soon."""
 _took = cache(DECIDED_TO_PROVIDER_SECONDS.labels)
 """Kept, as looking it up costs more than observing."""
 
@@ -157,6 +157,10 @@ class DeliverStrategy:
             opened = self._opened(record, sequence)
             yield record, partial(self._take, opened, record, counted=False)
             self._withdrawals.look_again()
+
+    @property
+    def hungry(self) -> bool:
+        return self._slices.may_take(self._open_on.__getitem__, _TOO_FEW_OPEN)
 
     def _opened(self, record: Record, sequence: OutputHeader) -> OpenRecord:
         place = (record.topic, record.partition)

@@ -19,14 +19,13 @@ The walk of a record through the packages, and which thread takes each step:
                         connectors/providers/   Channel.send            the provider
                         lanes/     OpenRecord.ended, hurried            leaves a note: no lock, no wait
     the step's thread   lanes/     LaneLogic.on_notify, Lane.collect    reads the notes; records for the ledger
-    a source's thread   lanes/     Lane.epoch                           closes what ended, under the lock
+    the step's thread   lanes/     Lane.store                           closes what ended, once an epoch
 
 The dispatcher's loop also calls OpenRecord.rendering and killed_by, which write and read the journal of poison.
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
@@ -34,7 +33,6 @@ from typing import Protocol
 
 from connectors.log.interface import NewRecord, Record
 from connectors.metrics import DELIVERIES
-from flows.steps.alternation import Alternation
 from flows.steps.dead_letters import RecordHandler, Unhandled, location_of
 from flows.steps.lanes.in_hand import InHand, Note, OpenRecord
 from flows.steps.lanes.parts import JOURNAL_NAME, LaneParts, lane_path
@@ -81,6 +79,11 @@ class LaneStrategy(Protocol):
 
     def put_off(self) -> Iterable[tuple[Record, Callable[[], None]]]:
         """Records that came earlier and whose turn it is, with what reads them, as `read`; `admit` follows."""
+        ...
+
+    @property
+    def hungry(self) -> bool:
+        """Whether some were put off, and too little is open."""
         ...
 
     def go_on(self) -> list[NewRecord]:
@@ -132,8 +135,8 @@ class Lane:
         self._ended = Counter[tuple[str, str | None]]()
         """Not counted yet, by channel and outcome."""
         self._letters: list[NewRecord] = []
-        self.alternation = Alternation(time.monotonic)
-        """Of its work with looks at its partitions."""
+        self._to_store = False
+        """An epoch is complete, and what it closed is not stored yet."""
         self._forgot_at = parts.now_ms()
         self._in_hand.submit()
 
@@ -141,6 +144,16 @@ class Lane:
     def open(self) -> int:
         """What has not ended."""
         return self._strategy.open
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has something to do that is not a record which comes."""
+        return self.open > 0 or self._to_store
+
+    @property
+    def hungry(self) -> bool:
+        """Whether providers will lack work unless it opens more."""
+        return self._strategy.hungry
 
     def full(self, open_max: int) -> Collection[str]:
         """Topics of which no more may be read."""
@@ -181,8 +194,23 @@ class Lane:
             records.append(self._writer.record("ledger", group, b"%d" % group, counts, "counts/1+json"))
         return records
 
+    def epoch_complete(self) -> None:
+        """Store what it closed: at once where nothing is open, else in the lane's next turn."""
+        if self.open:
+            self._to_store = True
+        else:
+            self.epoch()
+
+    def store(self) -> bool:
+        """Store what a complete epoch closed, if that was put off."""
+        if self._to_store:
+            self.epoch()
+            return True
+        return False
+
     def epoch(self) -> None:
         """The outputs handed out before the call before this one are in the log."""
+        self._to_store = False
         with self._in_hand.lock:
             self._in_hand.forget_histories()
             self._strategy.commit(self._in_hand.close_over())

@@ -7,6 +7,7 @@ is open (DECISIONS, Waiting in a lane). It keeps no state in Bytewax: a lane's f
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
@@ -17,6 +18,7 @@ from connectors.log.sink import keyed
 from connectors.log.source import SourceBatch, Tick
 from flows.steps.lanes.lane import Lane, MakeStrategy
 from flows.steps.lanes.parts import LaneParts
+from flows.steps.lanes.turns import LaneTurns
 
 _SOON = timedelta(milliseconds=2)
 _LATER = timedelta(milliseconds=25)
@@ -29,6 +31,8 @@ class Lanes:
     def __init__(self, parts: LaneParts, make: MakeStrategy, *, open_max: int) -> None:
         self.parts, self._make, self._open_max = parts, make, open_max
         self._lanes: dict[int, Lane] = {}
+        self._turns: dict[int, LaneTurns] = {}
+        """By thread."""
         self._lock = threading.Lock()
         if parts.backlog is not None:
             parts.backlog.full = self.fullness
@@ -40,12 +44,15 @@ class Lanes:
                 self._lanes[number] = Lane(self.parts, number, self._make)
             return self._lanes[number]
 
+    @property
+    def turns(self) -> LaneTurns:
+        """Of this thread's lanes."""
+        return self._turns.setdefault(threading.get_ident(), LaneTurns(time.monotonic))
+
     def has_room(self, partition: int) -> bool:
         """Whether records of a partition may be read, of some topic. Each look at the log asks."""
-        lane = self._lanes.get(partition % self.parts.lanes)
-        if lane is None:
-            return True
-        lane.alternation.looked()
+        for turns in list(self._turns.values()):  # the steps may have another thread than this source
+            turns.alternation.looked()
         return len(self.full(partition)) < len(self.parts.topics)
 
     def full(self, partition: int) -> Collection[str]:
@@ -58,6 +65,10 @@ class Lanes:
         """Whether something is under way whose end the lanes should learn of soon."""
         return any(lane.open for lane in list(self._lanes.values()))
 
+    def hungry(self) -> bool:
+        """Whether a lane has to be asked again at once."""
+        return any(lane.hungry for lane in list(self._lanes.values()))
+
     def fullness(self) -> float:
         """The share of its room that the fullest lane uses."""
         return max((lane.open for lane in list(self._lanes.values())), default=0) / self._open_max
@@ -65,7 +76,7 @@ class Lanes:
     def epoch(self) -> None:
         """An epoch is complete."""
         for lane in list(self._lanes.values()):
-            lane.epoch()
+            lane.epoch_complete()
 
     def close(self) -> None:
         """Give all lanes back."""
@@ -89,35 +100,40 @@ class LaneLogic(StatefulBatchLogic[SourceBatch, tuple[str, list[NewRecord]], Non
             self._lane = self._lanes.lane(lane_number(values[0], self._lanes.parts))
         records = [record for value in values if isinstance(value, list) for record in value]
         if not records:
-            return self._turn(self._lane)
+            return self._turn(self._lane) if not self._lane.open else ([], False)
         self._accepted = True
         return keyed(self._lane.accept(records)), False
 
     def on_notify(self) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
-        if self._lane is None or not self._lane.alternation.my_turn():
+        if self._lane is None or not self._is_up(self._lane):
             return [], False
+        self._lanes.turns.works(self._lane)
         return self._turn(self._lane)
+
+    def _is_up(self, lane: Lane) -> bool:
+        """Whether it may work; one with nothing open does next to nothing."""
+        return not lane.busy or self._lanes.turns.may_work(lane)
 
     def _turn(self, lane: Lane) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
         """What is not taking records."""
         self._accepted = False
-        found = lane.collect()
-        lane.alternation.done()
-        return keyed(found), False
+        return keyed([] if lane.store() else lane.collect()), False
 
     def on_eof(self) -> tuple[list[tuple[str, list[NewRecord]]], bool]:
         """Finish what is under way, and leave the rest for the next start."""
         if self._lane is None:
             return [], False
         self._lanes.parts.dispatcher.drain(DRAIN_DEADLINE)
+        self._lane.store()
         return keyed(self._lane.collect(last=True)), False
 
     def notify_at(self) -> datetime | None:
-        if self._lane is None or not (self._lane.open or self._accepted):
+        if self._lane is None or not (self._lane.busy or self._accepted):
             return None
-        if self._accepted:
+        if self._accepted and self._is_up(self._lane):
             return datetime.now(UTC)
-        return datetime.now(UTC) + (_SOON if self._lanes.parts.dispatcher.queues.in_flight else _LATER)
+        soon = self._accepted or self._lane.hungry or self._lanes.parts.dispatcher.queues.in_flight
+        return datetime.now(UTC) + (_SOON if soon else _LATER)
 
     def snapshot(self) -> None:
         return None

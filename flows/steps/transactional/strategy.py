@@ -201,6 +201,10 @@ class TransactionalStrategy:
             self._open(decision)
         return records
 
+    @property
+    def hungry(self) -> bool:
+        return False
+
     def put_off(self) -> tuple[()]:
         return ()
 

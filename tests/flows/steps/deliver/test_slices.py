@@ -129,6 +129,46 @@ def test_a_lane_that_has_enough_open_opens_slices_at_one_turn_in_eight(system: S
         finish(lane)
 
 
+def test_lanes_are_hungry_while_slices_wait_and_few_deliveries_are_open(system: System) -> None:
+    answers = asyncio.Event()
+
+    async def waits(_delivery: Delivery) -> Result:
+        await answers.wait()
+        return Sent("taken")
+
+    slices = [slice_of(system, USERS[number : number + 100], object=f"post{number}") for number in range(3)]
+    system.feed(slices)
+    with running_lanes(system, channels={"push": Provider(waits)}, open_max=20_000) as (lanes, dispatcher):
+        lane, hungry = lanes.lane(slices[0].partition), [lanes.hungry()]
+        lane.accept(read(system, slices[0].partition))
+        for _ in range(3):
+            hungry.append(lanes.hungry())
+            lane.collect()
+        assert hungry == [False, True, True, False], "with 0, 100 and 200 open"
+        dispatcher.after(answers.set)
+        finish(lane)
+
+
+def test_what_an_epoch_closed_is_stored_at_once_only_where_nothing_is_open(system: System) -> None:
+    answers = asyncio.Event()
+
+    async def waits(_delivery: Delivery) -> Result:
+        await answers.wait()
+        return Sent("taken")
+
+    mention = system.emission("u1", "push", [PHONE], object="mention")
+    system.feed([mention])
+    with running_lanes(system, channels={"push": Provider(waits)}) as (lanes, dispatcher):
+        lane = lanes.lane(mention.partition)
+        lane.accept(read(system, mention.partition))
+        lanes.epoch()
+        assert [lane.store(), lane.store()] == [True, False]
+        dispatcher.after(answers.set)
+        finish(lane)
+        lanes.epoch()
+        assert not lane.store()
+
+
 def test_slices_that_waited_when_the_process_was_killed_are_sent_once(system: System) -> None:
     provider = Provider(takes)
     slices = [slice_of(system, USERS, object=f"post{number}") for number in range(4)]
