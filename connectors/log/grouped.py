@@ -1,7 +1,8 @@
 """Group commit: many coroutines append a record or two each, and one thread stores what has gathered in one append.
 
 While an append is under way, what arrives gathers for the next one; so the group grows with the load and a lone caller
-hardly waits. Order: records of one caller stay in order, and callers are served in the order in which they came.
+hardly waits. Order: records of one caller stay in order, and callers are served in the order in which they came, urgent
+ones first.
 
 Where callers can refuse (`down_after`): while an append takes long, or when the last one was not acknowledged, they
 wait a second and no longer. The append that is under way notices when the log is back.
@@ -49,6 +50,9 @@ class BatchingAppender:
         """
         self._log, self._down_after = log, down_after
         self._calls: deque[_AppendCall] = deque()
+        self._urgent: deque[_AppendCall] = deque()
+        self._was_urgent = False
+        """The last group: the others have the next one, or they would never be stored."""
         self._queued = 0
         self._open = True
         self._down = False
@@ -61,10 +65,11 @@ class BatchingAppender:
         self._thread = threading.Thread(target=self._run, name="group-append", daemon=True)
         self._thread.start()
 
-    async def append(self, records: Sequence[NewRecord]) -> list[int]:
+    async def append(self, records: Sequence[NewRecord], *, urgent: bool = False) -> list[int]:
         """Store the records durably and give their offsets, in the order of the input.
 
-        A caller who is cancelled may find his records stored.
+        Urgent ones come before what waits, in an append of their own, since a group may be of many partitions. A caller
+        who is cancelled may find his records stored.
 
         :raises LogUnavailableError: the queue is full, or the log did not acknowledge; try again later.
         :raises LogError: these records can never be stored; those of other callers are not affected.
@@ -74,9 +79,11 @@ class BatchingAppender:
         with self._changed:
             if not self._open or (self._queued and self._queued + len(records) > QUEUE_MAX):
                 raise LogUnavailableError(f"{self._queued} records wait for the log; the queue takes no more")
-            self._calls.append(call)
+            (self._urgent if urgent else self._calls).append(call)
             self._queued += len(records)
-        if loop not in self._telling:  # once for all that come in this turn of their loop
+            if urgent:
+                self._changed.notify()
+        if not urgent and loop not in self._telling:  # once for all that come in this turn of their loop
             self._telling.add(loop)
             loop.call_soon(self._tell, loop)
         if not self._seems_down():
@@ -109,7 +116,7 @@ class BatchingAppender:
     def _withdraw(self, call: _AppendCall) -> None:
         """What was refused before its turn came is not stored."""
         with self._changed, contextlib.suppress(ValueError):
-            self._calls.remove(call)
+            (self._urgent if call in self._urgent else self._calls).remove(call)
             self._queued -= len(call.records)
 
     def _run(self) -> None:
@@ -121,11 +128,14 @@ class BatchingAppender:
     def _gather(self) -> list[_AppendCall]:
         """Wait for calls and take a group of them; empty when closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._calls or not self._open)
+            self._changed.wait_for(lambda: self._urgent or self._calls or not self._open)
+            turn = self._urgent and not (self._was_urgent and self._calls)
+            calls = self._urgent if turn else self._calls
+            self._was_urgent = calls is self._urgent
             group: list[_AppendCall] = []
             size = 0
-            while self._calls and (not group or size + len(self._calls[0].records) <= _RECORDS_MAX):
-                group.append(self._calls.popleft())
+            while calls and (not group or size + len(calls[0].records) <= _RECORDS_MAX):
+                group.append(calls.popleft())
                 size += len(group[-1].records)
             self._queued -= size
             return group

@@ -29,7 +29,7 @@ class AttemptLog:
         self.ends = [0] * partitions
         """The offset after the last own record, per partition."""
 
-    async def append(self, records: Sequence[tuple[int, Attempt]]) -> None:
+    async def append(self, records: Sequence[tuple[int, Attempt]], *, urgent: bool = False) -> None:
         """Store the records durably, in order per partition.
 
         :raises LogError: they are not stored, or perhaps not.
@@ -40,7 +40,8 @@ class AttemptLog:
             [
                 NewRecord(TOPIC, partition, record.key.encode(), ATTEMPT.encode(record), ATTEMPT.headers)
                 for partition, record in records
-            ]
+            ],
+            urgent=urgent,
         )
         for (partition, _), offset in zip(records, offsets, strict=True):
             if offset >= self.ends[partition]:

@@ -33,7 +33,7 @@ from flows.steps.sending.call import ProviderCalls
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.message import MailLinks
 from flows.steps.sending.outage import CanUse, leaving
-from flows.steps.sending.queue import ProviderBounds, ProviderQueue
+from flows.steps.sending.queue import ProviderBounds, ProviderQueue, one_then_many
 from flows.steps.sending.queues import ProviderQueues
 from flows.steps.sending.records import answer_record, answered_records, closed_record, intent_record
 from flows.steps.sending.retries import Retries
@@ -215,12 +215,9 @@ class Dispatcher:
         elif verb == "spent":
             self._hear(task, Failed(INTERRUPTED, retryable=False, ambiguous=True), now)
         elif verb == "wait":
-            self._wait(task, task.history.retry_at or 0)
+            self._retries.wait(task, (task.history.retry_at or 0) - now)
         else:
             self._enqueue(task, now)
-
-    def _wait(self, task: SendTask, at: int) -> None:
-        self._retries.wait(task, at - self._parts.now_ms())
 
     def _retry(self, task: SendTask) -> None:
         self._enqueue(task, self._parts.now_ms())
@@ -246,7 +243,8 @@ class Dispatcher:
         queue.pumped_soon = False
         now = self._parts.now_ms()
         if not self._draining and (batch := queue.take(_BATCH_MAX, now)):
-            self._spawn(self._dispatch(queue, batch))
+            for behind, part in enumerate(one_then_many(batch)):
+                self._spawn(self._dispatch(queue, part, behind=behind))
             self._pump_soon(queue, when=len(batch) == _BATCH_MAX)
         if queue.to_be_looked_at and not self._draining:
             self._attend(queue, now)
@@ -281,13 +279,15 @@ class Dispatcher:
         queue.attended = False
         self._pump(queue)
 
-    async def _dispatch(self, queue: ProviderQueue, batch: list[SendTask]) -> None:
-        """The checks, the intents, the checks again, the sends."""
+    async def _dispatch(self, queue: ProviderQueue, batch: list[SendTask], behind: int) -> None:
+        """The checks, the intents, the checks again, the sends. What is `behind` lets the loop come round first."""
+        if behind:
+            await asyncio.sleep(0)
         last_look, now = self._parts.last_look, self._parts.now_ms()
         looked = last_look.looked(now)
         ending, ready = self._checked(queue, batch, now)
         intents = [(task.siblings.partition, intent_record(task, queue.bounds.channel, now)) for task, _ in ready]
-        await self.attempts.append(intents)
+        await self.attempts.append(intents, urgent=not batch[0].of_many)
         now = self._parts.now_ms()  # the log may have been away for minutes
         nothing_changed, alike = last_look.nothing_since(looked, now), AlikeLook(last_look, now)
         queue.share.first(now, sum(not task.history.tries for task, _ in ready))
@@ -384,7 +384,7 @@ class Dispatcher:
     def _follow(self, task: SendTask, planned: Planned, now: int) -> None:
         """What a stored answer or end brings about."""
         if planned.retry_at is not None:
-            self._wait(task, planned.retry_at)
+            self._retries.wait(task, planned.retry_at - self._parts.now_ms())
             return
         if planned.outcome != DELIVERED and (record := closed_record(task, planned, now)) is not None:
             task.history.apply(record)

@@ -366,6 +366,13 @@ class ProviderQueue:
         self._backlog_pace.take(_in_time(taken[before:], now))
 
 
+def one_then_many(batch: list[SendTask]) -> Iterator[list[SendTask]]:
+    """What is for one person, then what is for many: so it waits for nobody's checks, and for no intents of others."""
+    for many in (False, True):
+        if part := [task for task in batch if task.of_many is many]:
+            yield part
+
+
 def _fill(taken: list[SendTask], room: int, waiting: Iterator[SendTask]) -> None:
     while len(taken) < room and (task := next(waiting, None)) is not None:
         taken.append(task)

@@ -86,6 +86,32 @@ def test_every_caller_gets_the_offsets_of_its_own_records(log: Counting, topic: 
     assert log.appends < 100, "callers share appends"
 
 
+def test_urgent_records_go_before_what_waits_and_keep_nobody_waiting_for_ever(
+    log: Counting, topic: str, group: BatchingAppender
+) -> None:
+    async def run() -> list[bytes]:
+        gate = log.hold_up()
+        calls = [asyncio.create_task(group.append([NewRecord(topic, 0, b"k", b"first")]))]
+        await asyncio.to_thread(log.at_gate.wait, 20)
+        for name, urgent in ((b"a", False), (b"b", False), (b"urgent", True)):
+            calls.append(asyncio.create_task(group.append([NewRecord(topic, 0, b"k", name)], urgent=urgent)))
+        await asyncio.sleep(0.1)
+        log.at_gate.clear()
+        gate.set()
+        await asyncio.gather(*calls)
+        gate = log.hold_up()
+        calls = [asyncio.create_task(group.append([NewRecord(topic, 0, b"k", b"more")], urgent=True))]
+        await asyncio.to_thread(log.at_gate.wait, 20)
+        for name, urgent in ((b"urgent", True), (b"c", False)):
+            calls.append(asyncio.create_task(group.append([NewRecord(topic, 0, b"k", name)], urgent=urgent)))
+        await asyncio.sleep(0.1)
+        gate.set()
+        await asyncio.gather(*calls)
+        return values(read_all(log, topic, 0))
+
+    assert asyncio.run(run()) == [b"first", b"urgent", b"a", b"b", b"more", b"c", b"urgent"]
+
+
 def test_one_impossible_record_does_not_hurt_the_others(log: Counting, topic: str, group: BatchingAppender) -> None:
     async def everyone() -> list[object]:
         log.gate = threading.Event()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
+import msgspec
 import pytest
 from helpers.feeding import System, now_ms, token
 from helpers.lanes_in_process import Provider
@@ -16,6 +17,8 @@ from helpers.waiting import wait_for
 from prometheus_client import REGISTRY
 
 from connectors.changes import Changes
+from connectors.log.embedded.log import EmbeddedLog
+from connectors.log.interface import NewRecord
 from connectors.providers.channel import Delivery, Failed, Result, Sent
 from flows.steps.sending.dispatcher import Dispatcher, DispatcherParts
 from flows.steps.sending.late import LastLook
@@ -101,6 +104,33 @@ def test_what_comes_does_not_wait_until_hundreds_are_looked_at(system: System) -
     wait_for(lambda: ends.count == 300)
     assert seen[0] <= 64
     dispatcher.close()
+
+
+class NotedLog(EmbeddedLog):
+    """Notes of how many records each append to `attempts` is, and whose the first one is."""
+
+    appends: list[tuple[int, bytes]]
+
+    def append(self, records: Sequence[NewRecord]) -> list[int]:
+        if records[0].topic == "attempts":
+            self.appends.append((len(records), records[0].key))
+        return super().append(records)
+
+
+def test_the_intent_of_what_is_for_one_person_is_stored_alone_and_first(system: System) -> None:
+    provider, ends, tasks = Provider(takes), Ends(), codes(12, Ends())
+    for number, task in enumerate(tasks):
+        task.siblings.listener = ends
+        task.siblings.emission = msgspec.structs.replace(task.emission, priority="P1")
+        task.siblings.for_many = number < 11
+    system.log = NotedLog(system.directory, clock=now_ms)
+    system.log.appends = []
+    dispatcher = started(system, [ProviderBounds(provider, 400, SendRate(provider.name, 10_000.0))])
+    dispatcher.submit(tasks)
+    wait_for(lambda: ends.count == 12)
+    dispatcher.close()
+    assert system.log.appends[0] == (1, tasks[-1].key.encode())
+    assert system.log.appends[1][0] >= 11
 
 
 def test_what_a_person_drains_is_sent_when_he_lifts_it_though_nothing_else_comes(system: System) -> None:

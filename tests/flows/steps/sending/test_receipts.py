@@ -103,8 +103,8 @@ def test_nothing_is_asked_for_where_no_receipts_are_wanted(
 class _Away(BatchingAppender):
     """A log that does not answer."""
 
-    async def append(self, records: Sequence[NewRecord]) -> list[int]:
-        raise LogUnavailableError(f"{len(records)} records were not stored")
+    async def append(self, records: Sequence[NewRecord], *, urgent: bool = False) -> list[int]:
+        raise LogUnavailableError(f"{len(records)} records were not stored, though {urgent=}")
 
 
 def test_what_cannot_be_noted_is_an_error_that_is_told(system: System) -> None:
