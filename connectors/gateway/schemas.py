@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -91,6 +92,8 @@ class Schemas:
         self.components = {
             name: {**self._scalars[name], "description": text} for name, text in _SCALAR_DESCRIPTIONS.items()
         } | {name: self._tidy(components[name]) for name in sorted(components)}
+        zones = self.components["TimeZone"]
+        zones["x-enum-varnames"] = list(map(_constant, zones["enum"]))
         for name in self.components.keys() & _RELATIONS.keys():
             self.components[name]["anyOf"] = _RELATIONS[name]
         if served is not None and "NewDevice" in self.components:
@@ -110,6 +113,11 @@ class Schemas:
             if scalar.items() <= schema.items():
                 return {**_reference(name), **{key: schema[key] for key in schema.keys() - scalar.keys()}}
         return {name: self._tidy(one) for name, one in schema.items() if (name, one) != ("default", None)}
+
+
+def _constant(zone: str) -> str:
+    """What a generated client may call a time zone: GMT0, GMT+0 and GMT-0 are one word to generators, which give up."""
+    return re.sub(r"\W", "_", re.sub(r"-(?=\d)", "_MINUS_", zone.replace("+", "_PLUS_"))).upper()
 
 
 def _device_members(served: Served) -> JsonSchema:

@@ -80,8 +80,14 @@ FLOW_PROCESSES = (
 class Supervisor:
     """One run of the system; `start`, then `step` until it is time to `stop`. For the main thread."""
 
-    def __init__(self, settings: Settings, on_event: Callable[[ProcessEvent | Rebuild], None]) -> None:
-        """Take the data directory.
+    def __init__(
+        self,
+        settings: Settings,
+        on_event: Callable[[ProcessEvent | Rebuild], None],
+        *,
+        starts_within: timedelta = _START_DEADLINE,
+    ) -> None:
+        """Take the data directory. `starts_within`: how long a start may get no further.
 
         :raises StateLockedError: another supervisor owns it.
         """
@@ -91,6 +97,8 @@ class Supervisor:
         self.url = self.p0_url = self.steering_url = ""
         self.rebuilds = not (settings.data_dir / "state").exists() and (settings.data_dir / "log").exists()
         """Whether the state is missing and the log is not: then the flows read it from its begin."""
+        # On Kafka a flow waits so long for brokers before it ends and is started again.
+        self._starts_within = starts_within + _patience(settings)
         stands_for = STANDS_FOR + _patience(settings)
         self._group = ProcessGroup(settings.data_dir / "run" / "logs", self._happened, stands_for=stands_for)
         self._ports: ReservedPorts | None = None
@@ -186,8 +194,7 @@ class Supervisor:
 
     def _wait(self, lacking: Callable[[], int], stopping: Callable[[], bool]) -> bool:
         """Until nothing is lacking; false when asked to stop."""
-        # On Kafka a flow waits so long for brokers before it ends and is started again.
-        patience = StartPatience(_START_DEADLINE + _patience(self.settings))
+        patience = StartPatience(self._starts_within)
         while lack := lacking():
             if stopping():
                 return False
@@ -205,7 +212,8 @@ class Supervisor:
             for name in late
         ]
         room = full_disk(self.settings.data_dir)
-        why = "" if room is None else f": {self.settings.data_dir}: {room}"
+        why = "" if broken else f", though they run: not within {self._starts_within.total_seconds():.0f} s"
+        why += "" if room is None else f": {self.settings.data_dir}: {room}"
         return f"{', '.join(late)} did not start{why}\n" + "\n".join(tails)
 
     def _is_ready(self, name: str) -> bool:

@@ -19,6 +19,15 @@ def test_every_call_and_every_document_is_on_the_page_and_every_link_leads_somew
         assert all(f"<code>{method.upper()} {path}</code>" in page for method in on)
 
 
+def test_generated_clients_can_tell_all_values_of_an_enum_apart(gateway: Gateway) -> None:
+    """Generators make constants of them, without what no constant has, and many give up where two are alike."""
+    for name, schema in gateway.get("/openapi.json", key=None).json["components"]["schemas"].items():
+        values = schema.get("enum", [])
+        words = schema.get("x-enum-varnames") or [re.sub(r"\W", "", value) for value in values]
+        assert len(words) == len(values) == len(set(words)), name
+        assert all(word.isidentifier() for word in words), name
+
+
 def test_the_page_takes_nothing_from_elsewhere_and_has_no_script(gateway: Gateway) -> None:
     reply = gateway.get("/docs", key=None)
     policy = reply.headers["content-security-policy"]

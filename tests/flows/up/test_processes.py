@@ -14,7 +14,10 @@ import pytest
 from helpers.places import ROOT
 from helpers.waiting import wait_for
 
-from flows.up.processes import ProcessEvent, ProcessGroup, ProcessSpec
+from flows.config.settings import GatewayTable, Settings
+from flows.up.ports import any_port
+from flows.up.processes import ProcessError, ProcessEvent, ProcessGroup, ProcessSpec
+from flows.up.supervisor import Supervisor
 
 POLITE = """
 import signal, sys, time
@@ -290,3 +293,13 @@ def test_no_child_outlives_a_killed_owner(tmp_path: Path, stopped: bool) -> None
         owner.wait(60)
         owner.stdout.close()
     wait_for(lambda: not alive(child))
+
+
+def test_processes_that_are_not_ready_in_time_are_told_from_such_as_end(tmp_path: Path) -> None:
+    gateway = GatewayTable(port=any_port("127.0.0.1"), p0_port=any_port("127.0.0.1"))
+    supervisor = Supervisor(Settings(data_dir=tmp_path, gateway=gateway), lambda _: None, starts_within=timedelta(0))
+    try:
+        with pytest.raises(ProcessError, match="did not start, though they run: not within 0 s"):
+            supervisor.start(lambda: False)
+    finally:
+        supervisor.stop()
