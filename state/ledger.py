@@ -16,8 +16,8 @@ The state of a key that holds has the highest (seq_offset, seq_ordinal); of equa
 Of outcomes it is the earliest appended: what is heard first of a question holds.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from operator import attrgetter, itemgetter
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol, TypedDict
 
 import msgspec
@@ -271,38 +271,24 @@ def _parse(kind: str, values: list[bytes]) -> pa.Table:
 
 
 def _from_arrow(kind: str, group: list[_Placed]) -> list[pa.Table]:
-    """Records with the same columns become one table."""
-    alike: dict[tuple[str, pa.Schema], list[tuple[int, pa.Table]]] = {}
-    ordered = sorted(group, key=lambda placed: placed[1].group)
-    for of, table, numbers, rows in _batches(kind, [record.value for record, _ in ordered]):
-        begins = (np.cumsum(rows) - rows).tolist()
-        parts = zip(numbers, begins, rows.tolist(), strict=True)
-        alike.setdefault((of, table.schema), []).extend((at, table.slice(begin, size)) for at, begin, size in parts)
-    tables: list[pa.Table] = []
-    for (of, _), each in alike.items():
-        each.sort(key=itemgetter(0))
-        rows = np.array([len(table) for _, table in each], np.int64)
-        tables.append(
-            _complete(of, pa.concat_tables([table for _, table in each]), [ordered[at] for at, _ in each], rows)
-        )
-    return tables
-
-
-def _batches(kind: str, values: list[bytes]) -> Iterator[tuple[str, pa.Table, Sequence[int], _Rows]]:
-    """By kind, what records hold, which by number, and how many rows each: a slice has decisions, and emissions where
-    there are any.
-    """
+    """Records with the same columns become one table, slices one of decisions and one of emissions."""
     if kind == "counts":
         raise MalformedRecordError("they are JSON")
-    if kind != _SLICE:
-        for number, value in enumerate(values):
-            table = batch_table(value, kind)
-            yield kind, table, [number], np.array([len(table)])
-        return
-    for numbers, (decisions, emissions), decided, emitted in slices.expand_many(values):
-        yield "decision", decisions, numbers, decided
-        if emissions is not None:
-            yield "emission", emissions, numbers, emitted
+    ordered = sorted(group, key=lambda placed: placed[1].group)
+    if kind == _SLICE:
+        (decisions, emissions), decided, emitted = slices.expand_many([record.value for record, _ in ordered])
+        of_emissions = [] if emissions is None else [_complete("emission", emissions, ordered, emitted)]
+        return [_complete("decision", decisions, ordered, decided), *of_emissions]
+    alike: dict[pa.Schema, list[tuple[_Placed, pa.Table]]] = {}
+    for placed in ordered:
+        table = batch_table(placed[0].value, kind)
+        alike.setdefault(table.schema, []).append((placed, table))
+    return [_joined(kind, each) for each in alike.values()]
+
+
+def _joined(kind: str, alike: list[tuple[_Placed, pa.Table]]) -> pa.Table:
+    rows = np.array([len(table) for _, table in alike], np.int64)
+    return _complete(kind, pa.concat_tables([table for _, table in alike]), [placed for placed, _ in alike], rows)
 
 
 def _complete(kind: str, table: pa.Table, group: list[_Placed], rows: _Rows) -> pa.Table:

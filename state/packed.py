@@ -36,6 +36,8 @@ def packed(column: Any, kind: Any) -> Any:
 
 def _among_all(chunks: Sequence[Any]) -> Any:
     """The numbers of all chunks, as if their dictionaries lay one behind the other."""
+    if len(chunks) == 1:
+        return chunks[0].indices.cast(_NUMBER)
     sizes = [len(chunk.dictionary) for chunk in chunks]
     firsts = np.cumsum([0, *sizes[:-1]], dtype=np.int32)
     numbers = join([chunk.indices for chunk in chunks]).cast(_NUMBER)

@@ -5,7 +5,7 @@ A slice says once what is the same for all, or for all who ended alike, and hold
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,9 +24,9 @@ from state.model.arrow import (
     integers,
     narrow,
     numbers_of,
-    repeated_list,
     same,
     tag_column,
+    with_gaps,
 )
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.keys import emission_base
@@ -34,6 +34,8 @@ from state.model.keys import emission_base
 pa: Any = pyarrow  # its stubs refuse NumPy buffers and boolean masks
 SCHEMA = b"slice/1+arrow"
 _LONG = pa.int64()
+_ALWAYS = frozenset({"user", "ending", "cap_hour", "cap_day", "preference_age", "endpoint_age"})
+_OF_EMISSIONS = frozenset({"tag", "deliveries"})
 
 
 class SliceEnding(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -96,27 +98,59 @@ class Expanded(NamedTuple):
 
 
 class ExpandedTogether(NamedTuple):
-    """The records of slices that differ in their place alone, slice by slice."""
+    """The records of some slices, slice by slice."""
 
-    slices: list[int]
-    """Their numbers among those given, ascending."""
     expanded: Expanded
     decisions: npt.NDArray[np.int64]
     """How many each slice has."""
     emissions: npt.NDArray[np.int64]
 
 
+class _SliceRows(NamedTuple):
+    """Recipients of some slices."""
+
+    facts: Sequence[SliceFacts]
+    """Of each slice."""
+    of: npt.NDArray[np.int32]
+    """The number of each row's slice."""
+    columns: dict[str, Any]
+    """As they came."""
+    endings: Sequence[SliceEnding]
+    """Of all slices."""
+    ending: npt.NDArray[np.int32]
+    """The number of each row's."""
+
+    def has(self, name: str) -> npt.NDArray[np.bool_]:
+        """What each row's ending says."""
+        return _has(self.endings, name)[self.ending]
+
+    def integers(self, name: str) -> Any:
+        """The number that the slice of each row has."""
+        values = [getattr(each, name) for each in self.facts]
+        if None in values:
+            return pa.array(values, _LONG).take(integers(self.of))
+        return integers(np.array(values, np.int64)[self.of])
+
+    def texts(self, name: str) -> Any:
+        """The same of a text."""
+        return coded(self.of, [getattr(each, name) for each in self.facts])
+
+    def ended(self, name: str) -> Any:
+        """The text that each row's ending has."""
+        return coded(self.ending, [getattr(each, name) for each in self.endings])
+
+
 _facts = msgspec.json.Decoder(SliceFacts)
 
 
-def _has(facts: SliceFacts, name: str) -> npt.NDArray[np.bool_]:
+def _has(endings: Sequence[SliceEnding], name: str) -> npt.NDArray[np.bool_]:
     """Per ending."""
-    return np.array([getattr(ending, name) for ending in facts.endings], np.bool_)
+    return np.array([getattr(ending, name) for ending in endings], np.bool_)
 
 
 def encode_slice(facts: SliceFacts, recipients: Recipients) -> bytes:
     """The value of a record with the schema `slice/1+arrow`."""
-    ending, counted = recipients.ending, _has(facts, "counted")[recipients.ending]
+    ending, counted = recipients.ending, _has(facts.endings, "counted")[recipients.ending]
     columns = {
         "user": recipients.users,
         "ending": narrow(ending),
@@ -128,7 +162,7 @@ def encode_slice(facts: SliceFacts, recipients: Recipients) -> bytes:
     }
     if np.count_nonzero(recipients.until):
         columns["held_ms"] = narrow(recipients.until - facts.decided_at, recipients.until == 0)
-    emitted = _has(facts, "emitted")
+    emitted = _has(facts.endings, "emitted")
     if emitted.any():
         columns["tag"] = tag_column(recipients.tags * emitted[ending])
         columns["deliveries"] = narrow(recipients.deliveries)
@@ -143,116 +177,125 @@ def _version(places: Any, age: Any) -> Any:
     return pa.compute.fill_null(pa.compute.subtract(places, age.cast(_LONG)), -1)
 
 
-def _until(facts: SliceFacts, columns: dict[str, Any]) -> dict[str, Any]:
-    if "held_ms" not in columns:
-        return {}
-    return {"until": pa.compute.add(columns["held_ms"].cast(_LONG), pa.scalar(facts.decided_at, _LONG))}
-
-
 def expand(value: bytes) -> Expanded:
     """The decisions and emissions of a slice.
 
     :raises MalformedRecordError: it is none; the text names what is missing or does not fit.
     """
-    return expand_many([value])[0].expanded
+    return expand_many([value]).expanded
 
 
-def expand_many(values: Sequence[bytes]) -> list[ExpandedTogether]:
-    """Those of an event cost little more than one of them. Raises as `expand`."""
-    alike: dict[tuple[object, ...], list[tuple[int, int, Any]]] = {}
+def expand_many(values: Sequence[bytes]) -> ExpandedTogether:
+    """Many small ones cost little more than one large one. Raises as `expand`, and where they do not fit together."""
     try:
-        for number, value in enumerate(values):
-            table = batch_table(value, "slice")
-            facts = _facts.decode(common_json(table, "slice"))
-            key = (msgspec.structs.replace(facts, place=0), *((each.name, each.type.id) for each in table.schema))
-            alike.setdefault(key, []).append((number, facts.place, table))
-        return [_together(cast("SliceFacts", key[0]), found) for key, found in alike.items()]
+        tables = [batch_table(value, "slice") for value in values]
+        rows = _together(tables, [_facts.decode(common_json(table, "slice")) for table in tables])
+        emitted = rows.has("emitted")
+        emissions = np.bincount(rows.of[emitted], minlength=len(values))
+        sizes = np.array([len(table) for table in tables], np.int64)
+        return ExpandedTogether(_expanded(rows, emitted), sizes, emissions)
     except (*UNDECODABLE, pa.ArrowException, KeyError, IndexError) as error:
         raise MalformedRecordError(f"slice: {error}") from error
 
 
-def _together(facts: SliceFacts, found: list[tuple[int, int, Any]]) -> ExpandedTogether:
-    table = pa.concat_tables([each for _, _, each in found]).combine_chunks()
+def _together(tables: Sequence[Any], facts: Sequence[SliceFacts]) -> _SliceRows:
+    of = np.repeat(np.arange(len(tables), dtype=np.int32), [len(table) for table in tables])
+    table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
     columns = {name: _only_chunk(table, name) for name in table.column_names}
-    rows = np.array([len(each) for _, _, each in found], np.int64)
-    ending = numbers_of(columns["ending"], "slice: ending").astype(np.int32)
-    if len(ending) and not 0 <= ending.min() <= ending.max() < len(facts.endings):
+    own = numbers_of(columns["ending"], "slice: ending")
+    firsts, endings = _all_endings(facts)
+    if len(own) and not (own.min() >= 0 and (own < np.array([len(each.endings) for each in facts])[of]).all()):
         raise MalformedRecordError("slice: ending: names one that is not in the list")
-    emitted = _has(facts, "emitted")[ending]
-    emissions = np.bincount(np.repeat(np.arange(len(rows)), rows)[emitted], minlength=len(rows))
-    places = integers(np.repeat(np.array([place for _, place, _ in found], np.int64), rows))
-    expanded = _expanded(facts, columns, ending, emitted, places)
-    return ExpandedTogether([number for number, _, _ in found], expanded, rows, emissions)
+    ending = (own + firsts[of]).astype(np.int32)
+    emitted = np.bincount(of[_has(endings, "emitted")[ending]], minlength=len(tables))
+    for each, some in zip(tables, emitted.tolist(), strict=True):
+        _refuse_missing(each, _ALWAYS | _OF_EMISSIONS if some else _ALWAYS)
+    return _SliceRows(facts, of, columns, endings, ending)
+
+
+def _all_endings(facts: Sequence[SliceFacts]) -> tuple[npt.NDArray[np.int64], list[SliceEnding]]:
+    """Those of all slices, and where those of each begin; slices of an event mostly have the same."""
+    places: dict[tuple[SliceEnding, ...], int] = {}
+    endings: list[SliceEnding] = []
+    for each in facts:
+        if each.endings not in places:
+            places[each.endings] = len(endings)
+            endings += each.endings
+    return np.array([places[each.endings] for each in facts], np.int64), endings
+
+
+def _refuse_missing(table: Any, names: frozenset[str]) -> None:
+    if missing := names.difference(table.column_names):
+        raise MalformedRecordError(f"slice: {min(missing)}: missing")
 
 
 def _only_chunk(table: Any, name: str) -> Any:
     return table[name].chunk(0) if len(table) else pa.array([], table[name].type)
 
 
-def _expanded(
-    facts: SliceFacts,
-    columns: dict[str, Any],
-    ending: npt.NDArray[np.int32],
-    emitted: npt.NDArray[np.bool_],
-    places: Any,
-) -> Expanded:
-    ids = pa.nulls(len(ending), TEXT)
-    emissions = None
-    if emitted.any():
-        every = emission_ids(emission_base(facts.type, facts.object, facts.event_id), columns["tag"], "slice: tag")
-        mask = flags(emitted)
-        ids = pa.compute.if_else(mask, every, pa.scalar(None, TEXT))
-        of = {name: columns[name].filter(mask) for name in ("user", "deliveries")}
-        emissions = _emissions(facts, of, ids.filter(mask), ending[emitted])
-    return Expanded(_decisions(facts, columns, ids, ending, places), emissions)
+def _expanded(rows: _SliceRows, emitted: npt.NDArray[np.bool_]) -> Expanded:
+    if not emitted.any():
+        return Expanded(_decisions(rows, pa.nulls(len(rows.of), TEXT)), None)
+    mask = flags(emitted)
+    columns = {name: rows.columns[name].filter(mask) for name in ("user", "deliveries", "tag")}
+    some = rows._replace(of=rows.of[emitted], columns=columns, ending=rows.ending[emitted])
+    bases = [emission_base(each.type, each.object, each.event_id) for each in rows.facts]
+    ids = emission_ids(bases, some.of, columns["tag"], "slice: tag")
+    every = ids if emitted.all() else with_gaps(ids, emitted)
+    return Expanded(_decisions(rows, every), _emissions(some, ids))
 
 
-def _decisions(facts: SliceFacts, columns: dict[str, Any], ids: Any, ending: npt.NDArray[np.int32], places: Any) -> Any:
-    count, endings = len(ending), facts.endings
-    uncounted = ~_has(facts, "counted")[ending]
-    channels = pa.array([list(each.channels) for each in endings], pa.list_(TEXT))
+def _decisions(rows: _SliceRows, ids: Any) -> Any:
+    columns, count = rows.columns, len(rows.of)
+    uncounted, places = ~rows.has("counted"), rows.integers("place")
+    decided_at = rows.integers("decided_at")
+    until = {} if "held_ms" not in columns else {"until": _after(decided_at, columns["held_ms"])}
     return pa.table({
         "kind": same("decision", count),
-        "event_id": same(facts.event_id, count),
+        "event_id": rows.texts("event_id"),
         "user": columns["user"],
-        "outcome": coded(ending, [each.outcome for each in endings]),
-        "reason": coded(ending, [each.reason for each in endings]),
-        "inbox": flags(_has(facts, "inbox")[ending]),
+        "outcome": rows.ended("outcome"),
+        "reason": rows.ended("reason"),
+        "inbox": flags(rows.has("inbox")),
         "emission_id": ids,
-        "channels": channels.take(integers(ending)),
-        "decided_at": same(facts.decided_at, count, _LONG),
-        **_until(facts, columns),
+        "channels": _channels(rows),
+        "decided_at": decided_at,
+        **until,
         "cap_hour": integers(numbers_of(columns["cap_hour"], "slice: cap_hour"), uncounted),
         "cap_day": integers(numbers_of(columns["cap_day"], "slice: cap_day"), uncounted),
-        "type": same(facts.type, count),
-        "priority": same(facts.priority, count),
-        "sender_id": same(facts.sender_id, count),
-        "actor": same(facts.actor, count),
-        "object": same(facts.object, count),
-        "ingested_at": same(facts.ingested_at, count, _LONG),
-        "group": coded(ending, [each.group for each in endings]),
+        **{name: rows.texts(name) for name in ("type", "priority", "sender_id", "actor", "object")},
+        "ingested_at": rows.integers("ingested_at"),
+        "group": rows.ended("group"),
         "preference_version": _version(places, columns["preference_age"]),
         "endpoint_version": _version(places, columns["endpoint_age"]),
-        "control_version": same(facts.control_version, count, _LONG),
-        "registry_version": same(facts.registry_version, count, _LONG),
-        "tzdata_version": same(facts.tzdata_version, count),
-        "follower_age_ms": same(facts.follower_age_ms, count, _LONG),
+        "control_version": rows.integers("control_version"),
+        "registry_version": rows.integers("registry_version"),
+        "tzdata_version": rows.texts("tzdata_version"),
+        "follower_age_ms": rows.integers("follower_age_ms"),
     })  # fmt: skip
 
 
-def _emissions(facts: SliceFacts, of: dict[str, Any], ids: Any, ending: npt.NDArray[np.int32]) -> Any:
-    count = len(ending)
-    channels = pa.array([list(each.channels) for each in facts.endings], pa.list_(TEXT))
+def _after(times: Any, held_ms: Any) -> Any:
+    return pa.compute.add(held_ms.cast(_LONG), times)
+
+
+def _channels(rows: _SliceRows) -> Any:
+    return pa.array([list(each.channels) for each in rows.endings], pa.list_(TEXT)).take(integers(rows.ending))
+
+
+def _emissions(rows: _SliceRows, ids: Any) -> Any:
+    count = len(rows.of)
+    actors = [[] if each.actor is None else [each.actor] for each in rows.facts]
     return pa.table({
         "kind": same("emission", count),
         "emission_id": ids,
-        "first_event_id": same(facts.event_id, count),
-        "user": of["user"],
-        "type": same(facts.type, count),
-        "object": same(facts.object, count),
+        "first_event_id": rows.texts("event_id"),
+        "user": rows.columns["user"],
+        "type": rows.texts("type"),
+        "object": rows.texts("object"),
         "count": same(1, count, _LONG),
-        "actors": repeated_list([] if facts.actor is None else [facts.actor], count),
-        "channels": channels.take(integers(ending)),
-        "decided_at": same(facts.decided_at, count, _LONG),
-        "deliveries": of["deliveries"].cast(_LONG),
+        "actors": pa.array(actors, pa.list_(TEXT)).take(integers(rows.of)),
+        "channels": _channels(rows),
+        "decided_at": rows.integers("decided_at"),
+        "deliveries": rows.columns["deliveries"].cast(_LONG),
     })  # fmt: skip

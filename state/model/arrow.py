@@ -146,12 +146,6 @@ def coded(codes: npt.NDArray[Any], values: Sequence[object]) -> Column:
     return pa.DictionaryArray.from_arrays(integers(codes.astype(kind)), pa.array(values, TEXT))
 
 
-def repeated_list(values: Sequence[str], rows: int) -> Column:
-    """The same list of texts in every row."""
-    offsets = integers(np.arange(rows + 1, dtype=np.int32) * len(values))
-    return pa.ListArray.from_arrays(offsets, pa.array(list(values) * rows, TEXT))
-
-
 def numbers_of(column: Column, what: str) -> npt.NDArray[np.int64]:
     """A column of integers.
 
@@ -168,18 +162,26 @@ def tag_column(tags: npt.NDArray[np.uint64]) -> PlainColumn:
     return PlainColumn("tag", len(tags), 0, (b"", tags.astype("<u8").tobytes()))
 
 
-def emission_ids(base: str, tags: Column, what: str) -> Column:
-    """`state.model.keys.emission_id` of many: the shared part, then each user's tag in hex, from a column of tags.
+def emission_ids(bases: Sequence[str], of: npt.NDArray[np.int32], tags: Column, what: str) -> Column:
+    """`state.model.keys.emission_id` of many: shared parts, for each row the number of its own, and then its user's tag
+    in hex, from a column of tags.
 
     :raises MalformedRecordError: it is none; the text begins with `what` it should be.
     """
     if tags.type != pa.binary(8) or tags.null_count:
         raise MalformedRecordError(f"{what}: not eight bytes throughout")
     own = np.frombuffer(tags.buffers()[1], np.uint8)[tags.offset * 8 :][: len(tags) * 8]
-    shared = np.frombuffer(base.encode(), np.uint8)
-    width = len(shared) + 16
+    shared = np.frombuffer("".join(bases).encode(), np.uint8).reshape(len(bases), -1)
+    width = shared.shape[1] + 16
     text = np.empty((len(tags), width), np.uint8)
-    text[:, : len(shared)] = shared
-    text[:, len(shared) :] = _HEX[own.reshape(-1, 8)].view(np.uint8)
+    text[:, :-16] = shared.take(of, axis=0)
+    text[:, -16:] = _HEX[own.reshape(-1, 8)].view(np.uint8)
     offsets = np.arange(len(tags) + 1, dtype=np.int32) * width
     return pa.StringArray.from_buffers(len(tags), pa.py_buffer(offsets), pa.py_buffer(text))
+
+
+def with_gaps(texts: Column, there: npt.NDArray[np.bool_]) -> Column:
+    """Texts for the rows where they are, and null between them."""
+    own = np.frombuffer(texts.buffers()[1], np.int32)[: len(texts) + 1]
+    offsets = own[np.concatenate([[0], np.cumsum(there)])]
+    return pa.StringArray.from_buffers(len(there), pa.py_buffer(offsets), texts.buffers()[2], _bits(there))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from golden import scenario
 
@@ -91,10 +92,13 @@ def test_what_is_no_slice_is_refused_by_name(value: bytes) -> None:
 
 
 def _rows(table: pa.Table | None, begin: int = 0, size: int | None = None) -> list[Any]:
-    return [] if table is None else list(table.slice(begin, size).to_pylist())
+    """Alone a slice has no column of what none of its rows has."""
+    rows = [] if table is None else table.slice(begin, size).to_pylist()
+    return [{name: value for name, value in row.items() if value is not None or name != "until"} for row in rows]
 
 
 def test_slices_expanded_together_are_those_expanded_alone() -> None:
+    """Of different events, with different columns, and some without rows."""
     values: list[bytes] = []
     for record in BATCHES:
         if record.topic == "ledger":
@@ -103,16 +107,30 @@ def test_slices_expanded_together_are_those_expanded_alone() -> None:
             for place, rows in ((0, len(table)), (5, len(table) // 2), (6, 0), (7, len(table))):
                 columns = {name: table[name].combine_chunks().slice(0, rows) for name in table.column_names}
                 values.append(batch_bytes(columns, common | {"place": common["place"] + place}))
-    random.Random(3).shuffle(values)
-    seen: list[int] = []
-    for numbers, (decisions, emissions), decided, emitted in expand_many(values):
-        assert len(numbers) >= 4
-        seen += numbers
-        for at, number in enumerate(numbers):
-            alone = expand(values[number])
-            assert _rows(alone.decisions) == _rows(decisions, decided[:at].sum(), decided[at])
-            assert _rows(alone.emissions) == _rows(emissions, emitted[:at].sum(), emitted[at])
-    assert sorted(seen) == list(range(len(values)))
+            sent = [number for number, ending in enumerate(common["endings"]) if ending.get("emitted")]
+            unsent = table.filter(~pc.field("ending").isin(sent)).drop_columns(["tag", "deliveries"])
+            columns = {name: unsent[name].combine_chunks() for name in unsent.column_names}
+            values.append(batch_bytes(columns, common | {"event_id": "quiet"}))
+    for chosen in (random.Random(seed).sample(values, 1 + seed % len(values)) for seed in range(40)):
+        (decisions, emissions), decided, emitted = expand_many(chosen)
+        assert len(decisions) == decided.sum()
+        for number, value in enumerate(chosen):
+            alone = expand(value)
+            assert _rows(alone.decisions) == _rows(decisions, decided[:number].sum(), decided[number])
+            assert _rows(alone.emissions) == _rows(emissions, emitted[:number].sum(), emitted[number])
+
+
+def test_what_a_slice_lacks_is_not_taken_from_the_one_beside_it() -> None:
+    good = next(each for each in BATCHES if each.topic == "ledger" and b'"emitted":true' in each.value)
+    table = batch_table(good.value, "batch")
+    columns: dict[str, Any] = {name: table[name].combine_chunks() for name in table.column_names}
+    refused = []
+    for name in columns:
+        left = {each: column for each, column in columns.items() if each != name}
+        bad = batch_bytes(left, json.loads(common_json(table, "batch")))
+        records = [Record("ledger", 0, n, 0, b"", value, good.headers) for n, value in enumerate((good.value, bad))]
+        refused += [(each.record.offset, name in str(each.error)) for each in ledger_table(records)[1]]
+    assert refused == [(1, True)] * (len(columns) - ("held_ms" in columns))
 
 
 def test_an_ending_that_is_not_in_the_list_is_refused() -> None:
