@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import re
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -240,6 +241,19 @@ def test_who_begins_nothing_or_ends_nothing_holds_no_connection(impatient: Gatew
         answer = exchange(impatient.port, *parts, pause_s=0.3)
         assert answer[:12] == (b"" if len(parts) == 1 else b"HTTP/1.1 200")
         assert 0.8 < time.monotonic() - begin < 15
+
+
+def test_a_gateway_asks_for_the_files_that_its_connections_need(tmp_path: Path) -> None:
+    """With the 1 024 that a process often has it reset every connection from some 860 on."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, most))
+    try:
+        with running(tmp_path) as started:
+            assert started.process is not None
+            given, _ = resource.prlimit(started.process.pid, resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (now, most))
+    assert given == min(4096 + 1024, most)
 
 
 def test_what_comes_behind_a_body_has_a_bound(impatient: Gateway) -> None:
