@@ -27,7 +27,7 @@ from connectors.gateway.callbacks import Callbacks, callback_calls, receipt_read
 from connectors.gateway.campaign_calls import campaign_calls
 from connectors.gateway.campaigns import CampaignCalls
 from connectors.gateway.components import Components
-from connectors.gateway.cursor import Cursors, kept_secret
+from connectors.gateway.cursor import Cursors, shared_secret
 from connectors.gateway.devices import Devices
 from connectors.gateway.docs import Docs
 from connectors.gateway.fan_outs import FanOutLimit
@@ -344,7 +344,8 @@ def _link_limits(parts: Parts) -> LinkLimits:
 
 
 def _inbox(parts: Parts, inbox: ReadableInbox) -> Inbox:
-    cursors = Cursors(kept_secret(parts.options.store_directory() / "cursor.key"))
+    options = parts.options
+    cursors = Cursors(shared_secret(options.store_directory() / "cursor.key", options.secret_of_all))
     return Inbox(
         parts.rules, parts.writer, inbox.reader, parts.overlay, cursors, row_text=inbox.row_text, clock=parts.clock
     )  # fmt: skip

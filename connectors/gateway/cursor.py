@@ -5,6 +5,7 @@ A cursor is a token (`state.model.signed`) of a row's time and number, whose pur
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +41,11 @@ class Cursors:
 
     def _tokens(self, user: str) -> TokenKeys:
         return TokenKeys(f"{_PURPOSE}{user}\0".encode(), [self._secret])
+
+
+def shared_secret(path: Path, of_all: bytes) -> bytes:
+    """What signs what the file is named for: gateways that share no directory make it of the secret of them all."""
+    return hmac.digest(of_all, path.name.encode(), "sha256") if of_all else kept_secret(path)
 
 
 def kept_secret(path: Path) -> bytes:

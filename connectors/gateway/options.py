@@ -167,6 +167,8 @@ class GatewayOptions:
     """How long a push token lives without being registered again (RULES 4); 0: for ever. Default: 90 days."""
     link_keys: tuple[bytes, ...] = field(default=(), repr=False)
     """What signs links to pages for people, the present key first. Default: none, so no link is good."""
+    secret_of_all: bytes = field(default=b"", repr=False)
+    """What cursors, tickets and sessions are signed by, at every gateway. Default: a secret of this directory."""
     public_url: str = ""
     """Where people reach this gateway, https://HOST. Default: not known; links are given as paths."""
     allowed_origins: tuple[str, ...] = ()

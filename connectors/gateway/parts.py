@@ -16,7 +16,7 @@ from connectors.control import ControlWatcher
 from connectors.gateway.admission import Admission
 from connectors.gateway.ageing import Ageing
 from connectors.gateway.auth import Authenticator
-from connectors.gateway.cursor import kept_secret
+from connectors.gateway.cursor import shared_secret
 from connectors.gateway.directory import Directory
 from connectors.gateway.door import WINDOW, Door
 from connectors.gateway.follow import Follower, OnRecord
@@ -53,7 +53,7 @@ class Parts:
         self.overlay = ReadOverlay()
         self.limits = GrantedLimits()
         self.ending = asyncio.Event()
-        secret = kept_secret(directory / "console.key")
+        secret = shared_secret(directory / "console.key", options.secret_of_all)
         secure = options.public_url.startswith("https:")
         people = {(key.sender_id, key.role, key.tag()) for key in options.keys if key.role in PEOPLE}
         keys = None if options.openid is not None else people
@@ -71,7 +71,8 @@ class Parts:
         )  # fmt: skip
         self.door = Door(log, self.watcher, {key.sender_id for key in options.keys}, kind=options.kind)
         ordinary = options.kind == "ordinary"
-        self.tickets = Tickets(kept_secret(directory / "ticket.key"), clock=clock) if ordinary else None
+        ticket_secret = shared_secret(directory / "ticket.key", options.secret_of_all)
+        self.tickets = Tickets(ticket_secret, clock=clock) if ordinary else None
         self.writer = SettingWriter(self.appender, self.directory, log.partitions, deadline=options.append_deadline)
         age_max = options.token_age_max if ordinary else timedelta()
         self.background: list[Background] = []

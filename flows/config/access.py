@@ -120,6 +120,7 @@ def gateway_options(settings: Settings, kind: Literal["ordinary", "p0"]) -> Gate
         devices_max=settings.limits.devices_max,
         token_age_max=settings.limits.token_age_max,
         link_keys=() if kind == "p0" else link_keys(settings),
+        secret_of_all=b"" if table.unsubscribe_secret is None else table.unsubscribe_secret.reveal().encode(),
         public_url=table.public_url,
         openid=settings.openid,
         allowed_origins=table.allowed_origins,

@@ -82,7 +82,7 @@ class GatewayTable(ServeOptions):
     allowed_origins: tuple[str, ...] = ()
     """Sites whose pages may make the calls of users from a browser, https://HOST each. Default: none."""
     unsubscribe_secret: Secret | None = None
-    """Signs these links; at least 32 characters. Default: a secret kept in the data directory (unsubscribe.key)."""
+    """Signs these links, for all gateways sessions too; at least 32 characters. Default: kept as unsubscribe.key."""
     unsubscribe_secret_before: Secret | None = None
     """The one before: links that it signed stay good. Default: none."""
     user_secret: Secret | None = None

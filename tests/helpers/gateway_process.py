@@ -141,6 +141,7 @@ def main(config: dict[str, Any]) -> None:
         body_deadline=patience,
         head_deadline=patience,
         link_keys=LINK_KEYS,
+        secret_of_all=config.get("secret_of_all", "").encode(),
         fallback_limit_per_s=3,
         port=config.get("port", 0),
         serving=msgspec.convert(config.get("serving", {}), ServeOptions),

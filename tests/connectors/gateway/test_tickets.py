@@ -1,8 +1,10 @@
 """Tickets of streams."""
 
+from pathlib import Path
+
 import pytest
 from helpers.callers import ANNE, BOB, user_call
-from helpers.gateway import Gateway, now_ms
+from helpers.gateway import Gateway, now_ms, running
 
 from connectors.gateway.problems import ProblemError
 from connectors.gateway.tickets import Tickets
@@ -60,3 +62,16 @@ def test_a_ticket_is_given_to_users_alone(gateway: Gateway) -> None:
     assert gateway.call("POST", f"{PATH}/ticket").status == 403
     tickets = [user_call(gateway, "POST", f"{PATH}/ticket", user=user).json["ticket"] for user in (ANNE, BOB)]
     assert tickets[0] != tickets[1]
+
+
+def test_gateways_without_a_common_directory_take_what_the_other_gave_if_they_have_one_secret(tmp_path: Path) -> None:
+    """Behind a balancer a page's next call comes to any of them."""
+    log = str(tmp_path / "log")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with (
+        running(tmp_path / "a", log=log, secret_of_all="s" * 32) as one,
+        running(tmp_path / "b", log=log, secret_of_all="s" * 32) as other,
+    ):
+        ticket = user_call(one, "POST", f"{PATH}/ticket").json["ticket"]
+        assert [each.get(f"{PATH}?ticket={ticket}", key=None).status for each in (one, other)] == [200, 200]

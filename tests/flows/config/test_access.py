@@ -40,6 +40,11 @@ def test_a_configured_secret_signs_and_every_earlier_one_still_counts(tmp_path: 
     assert link_keys(given) == (PRESENT.encode(), BEFORE.encode(), kept)
 
 
+def test_gateways_have_the_configured_secret_in_common(tmp_path: Path) -> None:
+    given, own = settings(tmp_path, PRESENT), settings(tmp_path)
+    assert [gateway_options(each, "ordinary").secret_of_all for each in (given, own)] == [PRESENT.encode(), b""]
+
+
 def test_a_senders_key_and_the_one_before_are_taken(tmp_path: Path) -> None:
     sender = SenderOptions(key=Secret("n" * 16), key_before=Secret("b" * 16), role="ops")
     given = Settings(data_dir=tmp_path, senders={"ann": sender})
