@@ -51,13 +51,14 @@ def retain(file: PartitionFile, oldest_ms: int, needed_from: int | None = None, 
     begin, _ = file.bounds()
     moved_to = file.offset_at(oldest_ms)
     if needed_from is not None and needed_from < moved_to:
-        spared = min(needed_from, file.frames(needed_from, 1)[0].first_offset)  # whole frames only
+        spared = min([needed_from, *(frame.first_offset for frame in file.frames(needed_from, 1))])  # whole frames only
         moved_to = max(spared, file.offset_at(oldest_ms - _ms(patience)))
-    if moved_to <= begin:
-        return 0
+    moved_to = max(begin, moved_to)
     # First the offset, so that a kill in between leaves frames that the next run removes.
-    file.change("UPDATE log SET begin_offset = max(begin_offset, ?)", (moved_to,))
-    file.change("DELETE FROM frames WHERE last_offset < ?", (moved_to,))
+    if moved_to > begin:
+        file.change("UPDATE log SET begin_offset = max(begin_offset, ?)", (moved_to,))
+    if file.query("SELECT 1 FROM frames WHERE last_offset < ? LIMIT 1", (moved_to,)):
+        file.change("DELETE FROM frames WHERE last_offset < ?", (moved_to,))
     return moved_to - begin
 
 

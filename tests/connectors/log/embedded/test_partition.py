@@ -139,6 +139,15 @@ def test_a_kill_between_the_steps_of_retention_leaves_nothing_behind(log: Embedd
     for record in RECORDS:
         log.append([record])
     with closing(opened(tmp_path)) as file:
-        file.change("UPDATE log SET begin_offset = 3")  # its first step
-        assert retain(file, 2) == 3
-        assert file.query("SELECT count(*) FROM frames") == [(0,)]
+        for begin, removed in ((3, 3), (7, 0)):  # its first step, of some or of all
+            file.change("UPDATE log SET begin_offset = ?", (begin,))
+            assert retain(file, 2) == removed
+            assert file.query("SELECT count(*) FROM frames") == [(0,)]
+            file.append(blocks(b"a"), 1)
+
+
+def test_retention_goes_on_where_what_somebody_needed_is_gone(log: EmbeddedLog, tmp_path: Path) -> None:
+    """It ended, for all topics, until somebody appended there."""
+    log.append(RECORDS)
+    with closing(opened(tmp_path)) as file:
+        assert [retain(file, 2, needed_from=0) for _ in range(2)] == [len(RECORDS), 0]
