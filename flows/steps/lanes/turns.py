@@ -25,7 +25,8 @@ class LaneTurns:
         """Whether it is the turn of this one, which is busy."""
         if lane not in self._lanes:
             self._lanes.append(lane)
-        return self.alternation.my_turn() and next(each for each in self._lanes if each.busy) is lane
+        first = next((each for each in self._lanes if each.busy), lane)  # what it had to store, another may have stored
+        return self.alternation.my_turn() and first is lane
 
     def works(self, lane: Lane) -> None:
         """It does, and is the last then."""

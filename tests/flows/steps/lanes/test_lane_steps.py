@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from connectors.log.interface import NewRecord, Record
 from connectors.log.source import Tick
+from flows.steps.lanes.lane import Lane
 from flows.steps.lanes.steps import LaneLogic, Lanes
 from flows.steps.lanes.turns import LaneTurns
 
@@ -116,3 +117,8 @@ def test_a_lane_without_anything_open_waits_for_no_turn() -> None:
         logic.on_batch([[record]])
         logic.on_notify()
     assert [lane.asked[-1] for lane in lanes] == ["collect", "collect"]
+
+
+def test_a_lane_whose_epoch_was_stored_meanwhile_by_another_thread_has_its_turn() -> None:
+    """Between the question whether it is busy and that after the first busy one; the step failed, and its process."""
+    assert LaneTurns(lambda: 0.0).may_work(cast(Lane, NotedLane()))
