@@ -79,6 +79,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.in_head = False
+        self._stop_timer()  # the next head of a pipeline has its own time, also if this one never ends a packet
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -101,12 +102,16 @@ class BoundedProtocol(HttpToolsProtocol):
         answered = self.cycle is not None and self.cycle.response_complete  # type: ignore[redundant-expr]  # of uvicorn
         if self.in_head or (self.in_message and answered):
             self.timer = self.timer or self.loop.call_later(self.deadline_s, self.transport.close)
-        elif self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        else:
+            self._stop_timer()
         if answered and not self.in_message and self.timeout_keep_alive_task is None:  # what came begins nothing
             handler = self.timeout_keep_alive_handler
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, handler)
+
+    def _stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
     def _refuse_frame(self) -> None:
         if self.in_head:

@@ -256,6 +256,14 @@ def test_a_gateway_asks_for_the_files_that_its_connections_need(tmp_path: Path) 
     assert given == min(4096 + 1024, most)
 
 
+def test_heads_of_a_pipeline_have_each_their_own_time(impatient: Gateway) -> None:
+    """Over a slow link every packet may end within one; the time of the first ended the connection."""
+    asked = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+    last = asked[9:-2] + b"connection: close\r\n\r\n"
+    parts = [asked[:9], *[asked[9:] + asked[:9]] * 5, last]
+    assert exchange(impatient.port, *parts, pause_s=0.3).count(b"HTTP/1.1 200") == 6
+
+
 def test_what_comes_behind_a_body_has_a_bound(impatient: Gateway) -> None:
     """Of lines behind a body in parts the server kept every one, of anybody: 600 MB within seconds."""
     chunked = b"POST /v1/notifications HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
