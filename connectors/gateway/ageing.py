@@ -19,6 +19,7 @@ from connectors.gateway.problems import ProblemError
 from connectors.gateway.records import gone_record
 from connectors.gateway.writer import SettingWriter
 from connectors.metrics import TOKENS_EXPIRED
+from state.model.errors import StoreUnavailableError
 from state.model.settings import EXPIRED
 
 _LOOK_EVERY_S, _READY_EVERY_S = 3_600.0, 1.0
@@ -40,7 +41,7 @@ class Ageing:
         """Go on until cancelled, from when the directory knows what is true now."""
         while True:
             if ready := caught_up():
-                with suppress(ProblemError):  # the log is away, which the writer has told
+                with suppress(ProblemError, StoreUnavailableError):  # of which the writer or the follower tells
                     await self.retire()
             await asyncio.sleep(_LOOK_EVERY_S if ready else _READY_EVERY_S)
 

@@ -63,7 +63,7 @@ from connectors.gateway.preference_types import TypesCall
 from connectors.gateway.preferences import Preferences
 from connectors.gateway.preferences_page import PreferencesPage
 from connectors.gateway.pressure import Pressure
-from connectors.gateway.problems import ProblemError
+from connectors.gateway.problems import ProblemError, retry_later
 from connectors.gateway.progress import ProgressCalls, ProgressReader
 from connectors.gateway.rollouts import BegunRollouts, RolloutCalls
 from connectors.gateway.routes import Callers, Route, Router
@@ -80,6 +80,7 @@ from connectors.metrics import GATEWAY_REQUEST_SECONDS, GATEWAY_REQUESTS
 from connectors.templates import TemplateDesk
 from connectors.types import PublishedTypes
 from state.model.admission import AdmissionRules
+from state.model.errors import StoreUnavailableError
 from state.model.page_link import PageKeys
 from state.model.template import TextRules
 from state.model.topics import DEAD_LETTERS
@@ -161,6 +162,9 @@ class App:
                 self._seconds[operation].observe(time.perf_counter() - begin)
         except ProblemError as problem:
             answer = problem_response(problem)
+        except StoreUnavailableError as error:
+            _logger.warning("store_unavailable", operation=operation, detail=str(error))
+            answer = problem_response(retry_later(503, "what is needed for it cannot be read now", 1000))
         except Exception:
             _logger.exception("request_failed", operation=operation)
             answer = problem_response(ProblemError(500, "an error of ours; it was logged"))

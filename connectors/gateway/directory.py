@@ -100,18 +100,20 @@ class Directory:
         self._path, self._canonical_address = path, canonical_address
         self._lock = threading.Lock()
         self._young_gone = Counter[str]()
-        self.damaged = False
-        """The file was found damaged: who follows the log begins it again."""
+        self.damaged = self._is_partial = False
+        """The file was found damaged: who follows the log begins it again, and then not all has been read yet."""
+        self._connect()
         try:
-            self._open()
+            self._set_up()
         except sqlite3.DatabaseError as error:
             self._note(error)
             if not self.damaged:
                 raise
-            self.begin_again()
 
-    def _open(self) -> None:
+    def _connect(self) -> None:
         self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5)
+
+    def _set_up(self) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -142,28 +144,38 @@ class Directory:
         self.damaged = self.damaged or getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
     def begin_again(self) -> None:
-        """Leave a damaged file: everything is read from the log once more."""
+        """Leave a damaged file: everything is read from the log once more, and until `is_whole` nobody is answered."""
         _logger.warning("directory_damaged", file=self._path.name, effect="it is read again from the log")
         with self._lock:
+            self._is_partial = True  # a request that came before would write what it merged into an empty document
             self._db.close()
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{self._path}{suffix}").unlink(missing_ok=True)
-            self._open()
+            self._connect()
+            self._set_up()
             self.damaged = False
+
+    def is_whole(self) -> None:
+        """All that the log had has been read."""
+        self._is_partial = False
 
     def position(self, topic: str, partition: int) -> int | None:
         """Where to go on reading; None: from the beginning."""
-        row = self._one("SELECT next FROM position WHERE topic = ? AND part = ?", (topic, partition))
-        return None if row is None else int(row[0])
+        query = "SELECT next FROM position WHERE topic = ? AND part = ?"
+        rows = self._all(query, (topic, partition), partial_too=True)
+        return int(rows[0][0]) if rows else None
 
     def follow(self, records: Sequence[Record], positions: Iterable[tuple[tuple[str, int], int]]) -> int:
-        """Take in what was read, and the positions behind it, in one transaction; gives how many do not decode."""
+        """Take in what was read, and the positions behind it, in one transaction; gives how many do not decode.
+
+        :raises StoreUnavailableError: nothing was taken in.
+        """
         try:
             with self._lock, self._db:
                 return self._follow(records, positions)
-        except sqlite3.DatabaseError as error:
+        except sqlite3.Error as error:
             self._note(error)
-            raise
+            raise StoreUnavailableError(f"directory: {error}") from error
 
     def _follow(self, records: Sequence[Record], positions: Iterable[tuple[tuple[str, int], int]]) -> int:
         self._db.execute("BEGIN")
@@ -334,9 +346,11 @@ class Directory:
         query = f"SELECT user, channel, id, platform, registered_at FROM endpoint WHERE {where}"  # noqa: S608 - fixed texts
         return [ActiveEndpoint(*row) for row in self._all(query, values)]
 
-    def _all(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    def _all(self, query: str, values: tuple[Any, ...], *, partial_too: bool = False) -> list[tuple[Any, ...]]:
         try:
             with self._lock:
+                if self._is_partial and not partial_too:
+                    raise StoreUnavailableError("directory: it is read again from the log")
                 return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
             self._note(error)

@@ -126,6 +126,7 @@ class Follower:
             for channel, number in self._directory.take_young_gone().items():
                 NEW_ADDRESSES.labels(channel, "gone").inc(number if self.caught_up else 0)
         if not self.caught_up and all(after[place] >= end for place, end in self._goal.items()):
+            self._directory.is_whole()
             self._caught_up.set()
 
     def _hand_on(self, record: Record) -> None:

@@ -111,3 +111,26 @@ def test_a_damaged_directory_is_read_again_from_the_log(log: EmbeddedLog, tmp_pa
     wait_for(lambda: follower.caught_up)
     follower.close()
     directory.close()
+
+
+def test_while_it_is_read_again_a_directory_says_nothing(log: EmbeddedLog, tmp_path: Path) -> None:
+    """Who sent a patch of his preferences just then would have had all else that he said replaced by it."""
+    log.append([preference("ada")])
+    with closing(Directory(tmp_path / "directory.sqlite", as_it_is)) as directory:
+        follower = Follower(log, directory, ("preferences",), others={})
+        directory.begin_again()
+        with pytest.raises(StoreUnavailableError):
+            directory.preference("ada")
+        follower.start()
+        wait_for(lambda: follower.caught_up)
+        assert directory.preference("ada").document == {"master": False}
+        follower.close()
+
+
+def test_who_does_not_follow_the_log_leaves_a_damaged_directory_as_it_is(tmp_path: Path) -> None:
+    """A command beside a running gateway took its file away, and knew nobody then."""
+    path = tmp_path / "directory.sqlite"
+    path.write_bytes(b"garbage" * 100)
+    with closing(Directory(path, as_it_is)) as directory, pytest.raises(StoreUnavailableError):
+        directory.preference("ada")
+    assert path.read_bytes() == b"garbage" * 100

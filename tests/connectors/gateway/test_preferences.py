@@ -1,6 +1,8 @@
 """The calls of users about their preferences, on a real gateway process."""
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -129,3 +131,12 @@ def test_preferences_survive_a_restart_and_a_deleted_directory(tmp_path: Path) -
         gateway.start()
         got = user_call(gateway, "GET", "/v1/preferences")
         assert (got.json, got.headers["etag"]) == ({"master": False}, put.headers["etag"])
+
+
+def test_a_directory_that_cannot_be_read_is_503(tmp_path: Path) -> None:
+    """It is read again from the log; 500 says that the same call fails again."""
+    with running(tmp_path) as gateway:
+        assert user_call(gateway, "GET", "/v1/preferences").status == 200
+        with closing(sqlite3.connect(tmp_path / "state" / "gateway" / "directory.sqlite")) as other:
+            other.execute("DROP TABLE preference")
+        assert user_call(gateway, "GET", "/v1/preferences").status == 503
