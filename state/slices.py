@@ -194,7 +194,7 @@ def expand_many(values: Sequence[bytes]) -> ExpandedTogether:
         emissions = np.bincount(rows.of[emitted], minlength=len(values))
         sizes = np.array([len(table) for table in tables], np.int64)
         return ExpandedTogether(_expanded(rows, emitted), sizes, emissions)
-    except (*UNDECODABLE, pa.ArrowException, KeyError, IndexError) as error:
+    except (*UNDECODABLE, pa.ArrowException, KeyError, IndexError, OverflowError) as error:
         raise MalformedRecordError(f"slice: {error}") from error
 
 

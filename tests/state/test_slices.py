@@ -42,7 +42,7 @@ def damaged(record: NewRecord) -> Iterator[Parts]:
             yield f"{name}: {other.type}", {**columns, name: other}, common
     for name in common:
         yield f"no common {name}", columns, {each: value for each, value in common.items() if each != name}
-        for wrong in json.loads('[null, 5, "x", [], {}, [{"outcome": "EMITTED"}]]'):
+        for wrong in json.loads('[null, 5, 18446744073709551616, "x", [], {}, [{"outcome": "EMITTED"}]]'):
             yield f"common {name}: {wrong}", columns, {**common, name: wrong}
     yield "a list in common", columns, [1]
 
