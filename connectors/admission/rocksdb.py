@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from rocksdict import Options, Rdict, WriteBatch
 
 from connectors.admission.interface import Known, RepeatReason, Reservation, ReserveOutcome
-from state.disk.rocksdb import lookup_table
+from state.disk.rocksdb import lookup_table, opened_by
 from state.model.admission import RepeatCheck
 from state.model.errors import StateVersionError, StoreUnavailableError
 
@@ -126,7 +126,7 @@ class RocksAdmissionStore:
 
     def _open(self) -> None:
         try:
-            self._db = Rdict(str(self._directory), _options())
+            self._db = opened_by(_options(), self._directory)
             version = self._db.get(b"v")
         except Exception as error:  # rocksdict raises plain Exception
             remedy = f"if it is damaged, delete {self._directory} to start empty: the flow behind catches repeats"

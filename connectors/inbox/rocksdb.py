@@ -32,6 +32,7 @@ from state.disk.rocksdb import (
     export_view,
     lookup_table,
     named_damage,
+    opened_by,
     prefixed_rows,
     refuse_remains,
     stored_row,
@@ -137,7 +138,7 @@ class RocksInboxStore(TableInboxStore):
         if path.exists():
             refuse_remains(path)
         with named_damage(path):
-            self._database = Rdict(str(path), _options())
+            self._database = opened_by(_options(), path)
         super().__init__(RocksTable(self._database), bounds)
 
     def export_source(self, partition: int) -> ExportSource:
@@ -154,7 +155,7 @@ def stored_offset(path: Path) -> int:
     if not (path / "CURRENT").exists():
         return 0
     with named_damage(path):
-        database = Rdict(str(path), _options(), access_type=AccessType.read_only(False))
+        database = opened_by(_options(), path, AccessType.read_only(False))
     try:
         return int.from_bytes(stored_row(database, keys.OFFSET_KEY) or b"", "big")
     finally:
@@ -211,8 +212,7 @@ class RocksInboxReader(TableInboxReader):
         own = self._secondary / str(partition)
         shutil.rmtree(own, ignore_errors=True)
         own.mkdir(parents=True)
-        options = _options()
-        database = Rdict(str(path), options, access_type=AccessType.secondary(str(own)))
+        database = opened_by(_options(), path, AccessType.secondary(str(own)))
         self._open[partition] = database
         return database
 

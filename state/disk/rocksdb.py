@@ -73,6 +73,15 @@ def lookup_options() -> Options:
     return options
 
 
+def opened_by(
+    options: Options,
+    directory: Path | str,
+    access_type: AccessType = AccessType.read_write(),  # noqa: B008 - a constant
+) -> Rdict:
+    """A database by these options; without naming its column family the library takes those that it was written by."""
+    return Rdict(str(directory), options, {"default": options}, access_type)
+
+
 def open_database(directory: Path, expected_format: bytes, options: Options | None = None) -> Rdict:
     """Open or create; by `database_options` unless others are given.
 
@@ -85,7 +94,7 @@ def open_database(directory: Path, expected_format: bytes, options: Options | No
         raise StateError(f"{directory} cannot be written ({error.strerror}); make it writable, then restart") from error
     refuse_remains(directory)
     with named_damage(directory):
-        database = Rdict(str(directory), options=options or database_options(), access_type=AccessType.read_write())
+        database = opened_by(options or database_options(), directory)
         found = database.get(_FORMAT_KEY)
     if found is None:
         database[_FORMAT_KEY] = expected_format

@@ -51,3 +51,9 @@ def test_filters_and_indexes_of_rows_take_no_memory_beside_the_cache(tmp_path: P
             database.put(b"u%030d" % number, b"")
         database.flush()
         assert (database.property_int_value("rocksdb.estimate-table-readers-mem") or 0) < 20_000
+
+
+def test_stores_that_are_opened_again_share_their_cache_too(tmp_path: Path) -> None:
+    for _ in range(2):
+        with closing(RocksInboxStore(tmp_path / "db")) as store:
+            assert store._database.property_int_value("rocksdb.block-cache-capacity") == 32 << 20

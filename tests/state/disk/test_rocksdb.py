@@ -95,3 +95,10 @@ def test_filters_take_no_memory_beside_the_cache(tmp_path: Path) -> None:
             database[b"%032d" % number] = b""
         database.flush()
         assert int(database.property_int_value("rocksdb.estimate-table-readers-mem") or 0) < 20_000
+
+
+def test_a_store_that_was_made_before_goes_by_the_options_of_now(tmp_path: Path) -> None:
+    """The library took those that it was written by: from the second start on none of these held."""
+    _opened(tmp_path / "db").close()
+    with closing(open_database(tmp_path / "db", FORMAT, lookup_options())) as database:
+        assert database.property_int_value("rocksdb.block-cache-capacity") == 32 << 20
