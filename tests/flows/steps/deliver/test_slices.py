@@ -68,6 +68,17 @@ def finish(lane: Lane) -> list[NewRecord]:
     return told
 
 
+def withheld() -> tuple[Provider, asyncio.Event]:
+    """A provider that answers nothing before the event is set."""
+    answers = asyncio.Event()
+
+    async def waits(_delivery: Delivery) -> Result:
+        await answers.wait()
+        return Sent("taken")
+
+    return Provider(waits), answers
+
+
 def test_what_is_for_one_person_goes_before_slices_that_came_first(system: System) -> None:
     provider = Provider(takes)
     slices = [slice_of(system, USERS, object=f"post{number}") for number in range(3)]
@@ -108,15 +119,10 @@ def test_a_fan_out_too_small_for_slices_leaves_room_at_the_provider_all_the_same
 
 
 def test_a_lane_that_has_enough_open_opens_slices_at_one_turn_in_eight(system: System) -> None:
-    answers = asyncio.Event()
-
-    async def waits(_delivery: Delivery) -> Result:
-        await answers.wait()
-        return Sent("taken")
-
+    provider, answers = withheld()
     slices = [slice_of(system, USERS, object=f"post{number}") for number in range(4)]
     system.feed(slices)
-    with running_lanes(system, channels={"push": Provider(waits)}, open_max=20_000) as (lanes, dispatcher):
+    with running_lanes(system, channels={"push": provider}, open_max=20_000) as (lanes, dispatcher):
         lane = lanes.lane(slices[0].partition)
         lane.accept(read(system, slices[0].partition))
         strategy: Any = lane._strategy
@@ -130,15 +136,10 @@ def test_a_lane_that_has_enough_open_opens_slices_at_one_turn_in_eight(system: S
 
 
 def test_lanes_are_hungry_while_slices_wait_and_few_deliveries_are_open(system: System) -> None:
-    answers = asyncio.Event()
-
-    async def waits(_delivery: Delivery) -> Result:
-        await answers.wait()
-        return Sent("taken")
-
+    provider, answers = withheld()
     slices = [slice_of(system, USERS[number : number + 100], object=f"post{number}") for number in range(3)]
     system.feed(slices)
-    with running_lanes(system, channels={"push": Provider(waits)}, open_max=20_000) as (lanes, dispatcher):
+    with running_lanes(system, channels={"push": provider}, open_max=20_000) as (lanes, dispatcher):
         lane, hungry = lanes.lane(slices[0].partition), [lanes.hungry()]
         lane.accept(read(system, slices[0].partition))
         for _ in range(3):
@@ -150,15 +151,10 @@ def test_lanes_are_hungry_while_slices_wait_and_few_deliveries_are_open(system: 
 
 
 def test_what_an_epoch_closed_is_stored_at_once_only_where_nothing_is_open(system: System) -> None:
-    answers = asyncio.Event()
-
-    async def waits(_delivery: Delivery) -> Result:
-        await answers.wait()
-        return Sent("taken")
-
+    provider, answers = withheld()
     mention = system.emission("u1", "push", [PHONE], object="mention")
     system.feed([mention])
-    with running_lanes(system, channels={"push": Provider(waits)}) as (lanes, dispatcher):
+    with running_lanes(system, channels={"push": provider}) as (lanes, dispatcher):
         lane = lanes.lane(mention.partition)
         lane.accept(read(system, mention.partition))
         lanes.epoch()
