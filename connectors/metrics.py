@@ -113,7 +113,8 @@ TOKENS_EXPIRED = Counter(
 )
 CALLBACKS_REFUSED = Counter(
     "carillon_callbacks_refused_total",
-    "Callbacks of providers that changed nothing: signature, or old (signed longer ago than Amazon repeats a message)",
+    "Callbacks of providers that changed nothing: signature, old (signed longer ago than Amazon repeats a message), "
+    "topic (of another than providers.ses.events_topic), or form (no message of Amazon SNS)",
     ["provider", "reason"],
 )
 GATEWAY_FOLLOW_ERRORS = Counter(

@@ -35,6 +35,8 @@ TWILIO_SIGNATURE = b"x-twilio-signature"
 _HOUR_MS = timedelta(hours=1) // timedelta(milliseconds=1)
 _logger = structlog.get_logger(__name__)
 _DONE = ApiResponse(204, b"")
+_HEARD_BY = {"ses": "providers.ses.events_topic", "twilio": "providers.twilio and gateway.public_url"}
+"""What has to be set until somebody's word is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Callbacks:
         """
         reader = self._readers.get(request.parameters["provider"])
         if reader is None:
-            raise ProblemError(404, "no provider of this name reports here")
+            raise ProblemError(404, _unheard(request.parameters["provider"]))
         try:
             receipt = await reader.read(request)
         except ForgedError as error:
@@ -124,6 +126,13 @@ class Callbacks:
             return False
         self._gone.setdefault(sent, now)
         return True
+
+
+def _unheard(provider: str) -> str:
+    """Why nobody of this name is heard; whoever sets it up sees no more than the answer."""
+    if (setting := _HEARD_BY.get(provider)) is None:
+        return f"no provider of this name reports here, but {' and '.join(_HEARD_BY)} may"
+    return f"{provider} reports here once {setting} is set, and the gateway restarted"
 
 
 def receipt_readers(options: CallbackOptions, clock: Callable[[], int]) -> dict[str, ReceiptReader]:

@@ -11,13 +11,15 @@ from connectors.providers.receipts import ProviderReport
 _REFUSED = {
     "signature": "the signature is missing or does not fit",
     "old": "it was written longer ago than it is repeated",
+    "topic": "its topic is not providers.ses.events_topic",
+    "form": "it is no message of Amazon SNS, as none is where raw delivery is switched on",
 }
 
 
 class ForgedError(ProblemError):
-    """401: the provider did not sign it, or too long ago. `reason` is a label of CALLBACKS_REFUSED."""
+    """401: not signed by the provider, too long ago, or for somebody else. `reason` is a label of CALLBACKS_REFUSED."""
 
-    def __init__(self, reason: Literal["signature", "old"] = "signature") -> None:
+    def __init__(self, reason: Literal["signature", "old", "topic", "form"] = "signature") -> None:
         super().__init__(401, f"{_REFUSED[reason]}; nothing was noted")
         self.reason = reason
 

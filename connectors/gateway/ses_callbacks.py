@@ -51,7 +51,8 @@ class SesReceipts:
 
     def __init__(self, topic_arn: str, fetch: Fetch, clock: Callable[[], int]) -> None:
         """`clock` in milliseconds since 1970."""
-        self._signatures, self._fetch, self._clock = SnsSignatures(topic_arn, fetch), fetch, clock
+        self._topic_arn, self._signatures = topic_arn, SnsSignatures(topic_arn, fetch)
+        self._fetch, self._clock = fetch, clock
 
     async def read(self, request: ApiRequest) -> ProviderReport | None:
         """See `ReceiptReader`.
@@ -60,7 +61,11 @@ class SesReceipts:
         """
         message = decode_sns(await request.body())
         try:
-            if message is None or not await self._signatures.is_good(message):
+            if message is None:
+                raise ForgedError("form")
+            if message.topic_arn != self._topic_arn:  # most often an ARN that was mistyped, so it is told apart
+                raise ForgedError("topic")
+            if not await self._signatures.is_good(message):
                 raise ForgedError
             if is_old(message, self._clock()):  # Amazon repeats nothing that is answered with 401
                 raise ForgedError("old")

@@ -83,9 +83,10 @@ def test_a_number_that_is_gone_is_retired_as_of_then_and_not_too_many(called: Ga
 
 
 def test_other_names_and_media_types_are_refused(called: Gateway) -> None:
-    for name in ("ses", "nobody"):
+    for name, told in (("ses", "providers.ses.events_topic"), ("nobody", "ses and twilio")):
         headers = {"content-type": "text/plain"}
-        assert called.call("POST", f"/v1/callbacks/{name}", b"{}", key=None, headers=headers).status == 404
+        answer = called.call("POST", f"/v1/callbacks/{name}", b"{}", key=None, headers=headers)
+        assert (answer.status, told in str(answer.json)) == (404, True)
     assert called.call("POST", "/v1/callbacks/twilio", {}, key=None).status == 415
 
 

@@ -152,6 +152,22 @@ def test_an_event_about_no_mail_of_ours_is_taken_and_a_forged_one_is_401(tmp_pat
     asyncio.run(run())
 
 
+def test_what_is_of_another_topic_or_delivered_raw_is_told_apart_from_what_is_forged(tmp_path: Path) -> None:
+    def counts() -> list[float]:
+        return [CALLBACKS_REFUSED.labels("ses", each)._value.get() for each in ("topic", "form", "signature")]
+
+    async def run() -> None:
+        before = counts()
+        async with site_in(tmp_path) as site:
+            assert await site.post(confirmation(TopicArn=TOPIC + "x")) == 401
+            assert site.amazon.asked == []
+            assert await site.post({"eventType": "Delivery", "mail": {}}) == 401
+            assert await site.post(event("Bounce", HARD, OURS) | {"Message": "{}"}) == 401
+        assert [after - was for after, was in zip(counts(), before, strict=True)] == [1, 1, 1]
+
+    asyncio.run(run())
+
+
 def test_a_message_is_good_while_amazon_repeats_it_and_no_longer(tmp_path: Path) -> None:
     async def run() -> None:
         refused = CALLBACKS_REFUSED.labels("ses", "old")
