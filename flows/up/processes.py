@@ -130,6 +130,8 @@ class ProcessGroup:
         self._log_dir, self._on_event = log_dir, on_event
         self._silent_for_s, self._unheard_for_s = silent_for.total_seconds(), unheard_for.total_seconds()
         self._children: dict[str, _Child] = {}
+        self._log_begins: dict[str, int] = {}
+        """By process, how long its log was when it was started first: what is before is of an earlier run."""
         self._settled = False
         self._looked_at = time.monotonic()
         self.ended_for_good: str | None = None
@@ -165,6 +167,10 @@ class ProcessGroup:
     def log_file(self, name: str) -> Path:
         """Where the output of a process goes."""
         return self._log_dir / f"{name}.log"
+
+    def last_lines(self, name: str, count: int) -> Sequence[str]:
+        """The end of what a process has said since it was started here, for a message about it."""
+        return _last_lines(self.log_file(name), count, self._log_begins.get(name, 0))
 
     def failures(self, name: str) -> int:
         """How often in a row the process died young; 0 once it has been up for half a minute."""
@@ -282,8 +288,11 @@ class ProcessGroup:
     def _spawn(self, spec: ProcessSpec) -> tuple[subprocess.Popen[bytes], socket.socket]:
         self._log_dir.mkdir(parents=True, exist_ok=True)
         path = self.log_file(spec.name)
-        if path.exists() and path.stat().st_size > LOG_MAX_BYTES:
+        size = path.stat().st_size if path.exists() else 0
+        self._log_begins.setdefault(spec.name, size)
+        if size > LOG_MAX_BYTES:
             rename_flushed(path, path.with_suffix(".log.1"))
+            self._log_begins[spec.name] = 0
         ours, its = socket.socketpair()
         ours.setblocking(False)
         with path.open("ab") as output, its:
@@ -298,12 +307,11 @@ class ProcessGroup:
         return process, ours
 
 
-def last_lines(path: Path, count: int) -> Sequence[str]:
-    """The end of a log file, for a message about a process that does not start."""
+def _last_lines(path: Path, count: int, since: int) -> Sequence[str]:
     if not path.exists():
         return []
     with path.open("rb") as stream:
-        stream.seek(max(0, path.stat().st_size - 8192))
+        stream.seek(max(since, path.stat().st_size - 8192))
         return stream.read().decode("utf-8", "replace").splitlines()[-count:]
 
 

@@ -41,7 +41,7 @@ from flows.process.wild_clock import refuse_wild_clock
 from flows.up.maintenance import maintain
 from flows.up.patience import StartPatience
 from flows.up.ports import ReservedPorts
-from flows.up.processes import STANDS_FOR, ProcessError, ProcessEvent, ProcessGroup, ProcessSpec, last_lines
+from flows.up.processes import STANDS_FOR, ProcessError, ProcessEvent, ProcessGroup, ProcessSpec
 from state.disk.lock import StateLock
 
 SANDBOX = "sandbox"
@@ -149,7 +149,7 @@ class Supervisor:
             raise ProcessError(self._was_fenced(self._group.ended_for_good))
 
     def _was_fenced(self, name: str) -> str:
-        lines = [line for line in last_lines(self._group.log_file(name), 20) if '"event": "fenced"' in line]
+        lines = [line for line in self._group.last_lines(name, 20) if '"event": "fenced"' in line]
         why = msgspec.json.decode(lines[-1])["detail"] if lines else f"{name} was taken over by another process"
         return f"{why} Two systems must not share a log."
 
@@ -207,10 +207,7 @@ class Supervisor:
 
     def _does_not_start(self, broken: Sequence[str]) -> str:
         late = broken or [name for name in self._group.names() if not self._is_ready(name)] or [SANDBOX]
-        tails = [
-            f"{self._group.log_file(name)}:\n  " + "\n  ".join(last_lines(self._group.log_file(name), 8))
-            for name in late
-        ]
+        tails = [f"{self._group.log_file(name)}:\n  " + "\n  ".join(self._group.last_lines(name, 8)) for name in late]
         room = full_disk(self.settings.data_dir)
         why = "" if broken else f", though they run: not within {self._starts_within.total_seconds():.0f} s"
         why += "" if room is None else f": {self.settings.data_dir}: {room}"

@@ -33,7 +33,8 @@ def try_flock(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
 def _owned(directory: Path, wanted: str, holder: str) -> StateLockedError:
     pid = holder.partition(" ")[0] or "PID"
     return StateLockedError(
-        f"{directory} is owned by process {holder or 'unknown'}; stop it before {wanted} starts: kill {pid}, or "
+        f"{directory} is owned by process {holder or 'unknown'}; stop it before {wanted} starts. What `carillon up` or "
+        f"a service manager runs is started again when it is killed, so stop it there; otherwise kill {pid}, or "
         f"kill -9 {pid} if it hangs or is stopped"
     )
 

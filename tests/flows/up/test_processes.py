@@ -75,6 +75,21 @@ def test_a_killed_process_comes_back(group: ProcessGroup, events: list[ProcessEv
     assert events[2].pid == group.pids()["one"] != first
 
 
+def test_the_end_of_a_log_is_that_of_this_run(group: ProcessGroup) -> None:
+    file = group.log_file("one")
+    file.write_text("what an earlier run said\n" * 3)
+    assert group.last_lines("two", 8) == []
+    group.start(spec_of("one", "print('up', flush=True)"))
+    wait_for(lambda: is_up(group, "one"))
+    assert group.last_lines("one", 8) == ["up"]
+
+    def twice() -> bool:
+        group.watch()
+        return group.last_lines("one", 8) == ["up", "up"]
+
+    wait_for(twice)
+
+
 def test_back_off_grows_with_failures(group: ProcessGroup, events: list[ProcessEvent]) -> None:
     group.start(spec_of("bad", "raise SystemExit(3)"))
     exits, starts = list[float](), list[float]()

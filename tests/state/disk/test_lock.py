@@ -18,7 +18,9 @@ def test_a_second_owner_is_refused_until_the_first_is_gone(tmp_path: Path) -> No
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == "held\n"
-            with pytest.raises(StateLockedError, match=rf"{holder.pid} holder"):
+            with pytest.raises(
+                StateLockedError, match=rf"{holder.pid} holder; .*`carillon up`.* started again.*kill {holder.pid},"
+            ):
                 StateLock.acquire(tmp_path, "second")
             holder.send_signal(signal.SIGSTOP)  # a stopped owner is still the owner
             with pytest.raises(StateLockedError):
