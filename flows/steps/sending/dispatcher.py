@@ -124,7 +124,7 @@ class Dispatcher:
         idle = channel is None or siblings.advanced or siblings.accepted_by(due)
         late = self._parts.now_ms() > siblings.emission.valid_until
         tasks = [] if channel is None or idle or late else siblings.next_channel(channel).make_tasks()
-        siblings.listener.hurried(len(tasks))
+        siblings.hurried(len(tasks))
         self._take(tasks)
 
     def _can_use(self, siblings: Siblings, entry: ChannelAddresses) -> bool:

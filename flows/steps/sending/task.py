@@ -142,6 +142,8 @@ class Siblings(Struct, eq=False):
     """Takes from the screen what was sent before (RULES 3.F): nothing on the ledger ends with it."""
     replaces: str = ""
     """The event by which the sender took back some of what is shown: it withdraws nothing, but says the rest."""
+    timed: bool = False
+    """A timer of push_first has yet to ask how its deliveries ended."""
     overtaken: bool = False
     """Of what withdraws: something newer is shown in its place by now. The lane says so, from its own thread."""
 
@@ -161,10 +163,16 @@ class Siblings(Struct, eq=False):
 
     def let_go(self) -> None:
         """Let go of the deliveries once all have ended: in a ring they would stay until Python's collector stops the
-        process for hundreds of thousands of them. The timer of P0 still asks how they ended.
+        process for hundreds of thousands of them.
         """
-        if self.emission.priority != "P0" and all(task.history.outcome is not None for task in self.tasks):
+        if not self.timed and all(task.history.outcome is not None for task in self.tasks):
             self.tasks = []
+
+    def hurried(self, spawned: int) -> None:
+        """Its timer has asked how its deliveries ended, and brought about so many on the next channel."""
+        self.timed = False
+        self.let_go()
+        self.listener.hurried(spawned)
 
     def failed_end(self, task: SendTask, *, now: int, usable: Callable[[ChannelAddresses], bool]) -> FailedEnd:
         """How a task that failed for good ends (RULES 4)."""
@@ -192,7 +200,9 @@ class Siblings(Struct, eq=False):
             if entry.channel == channel:
                 self.advanced = True
                 rest = self.rest[position + 1 :]
-                return replace(self, channel=channel, devices=entry.devices, rest=rest, tasks=[], advanced=False)
+                return replace(
+                    self, channel=channel, devices=entry.devices, rest=rest, tasks=[], advanced=False, timed=False
+                )
         raise AssertionError("siblings fall back to a channel among their own rest")
 
     def accepted_by(self, instant: int) -> bool:

@@ -187,6 +187,8 @@ class TransactionalStrategy:
             for siblings in all_siblings
             if siblings.emission.policy == "push_first" and siblings.rest
         ]
+        for siblings, _ in timers:
+            siblings.timed = True
         record.attempts_from = self.in_hand.attempts_begin(self._number, tasks)
         self._counts.opened(group, len(tasks))
         self.in_hand.open(record, tasks, timers if tasks else ())

@@ -5,12 +5,14 @@ told to.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+import pytest
 from helpers.feeding import System, now_ms, token
 from helpers.lanes_in_process import Provider, read, running_lanes
 from helpers.waiting import wait_for
@@ -18,6 +20,7 @@ from helpers.waiting import wait_for
 from connectors.log.interface import NewRecord, Record
 from connectors.providers.channel import Delivery, Failed, Result, Sent
 from flows.steps.lanes.lane import Lane
+from flows.steps.sending.task import SendTask
 from operators.retry import BUDGETS
 from operators.transactional import HURRY_MS
 from state.model.keys import key_group, partition_of_group
@@ -130,6 +133,35 @@ def test_push_first_sends_the_text_message_once_however_often_it_starts(system: 
             time.sleep(0.2)
             assert lane.open
     assert (len(push.keys), len(sms.keys)) == (1, 1)
+
+
+@pytest.mark.parametrize("policy", ["push_first", "all"])
+def test_codes_that_ended_are_let_go_of_without_pythons_collector(system: System, policy: str) -> None:
+    """With push_first once its timer has asked how they ended."""
+    sms = system.endpoint(USER, "sms", "s", "+14155550101")
+    system.feed([system.endpoint(USER, "push", "d1", token("a")), sms])
+    lanes = Lanes(system, config=f'[types.otp]\npolicy = "{policy}"\n', behind_ms=HURRY_MS - 200)
+
+    def held() -> int:
+        return sum(isinstance(each, SendTask) for each in gc.get_objects())
+
+    gc.collect()
+    before = held()  # by other tests
+    gc.disable()
+    try:
+        with lanes.started(push=answers(Sent("p")), sms=answers(Sent("p"))) as lane:
+            system.feed([system.p0(USER, ingested_at=lanes.clock()) for _ in range(3)])
+            lane.accept(lanes.new_events())
+            settle(lane)
+
+            def let_go() -> bool:
+                lane.collect()
+                lane.epoch()
+                return held() <= before
+
+            wait_for(let_go)
+    finally:
+        gc.enable()
 
 
 def test_no_code_is_too_old_because_the_clock_was_ahead_before(system: System) -> None:
