@@ -264,7 +264,7 @@ def _registry_at(state: SequenceState, registry: Registry, partition: int) -> Re
 
 def _registry_then(registry: Registry, versions: VersionsWork) -> Registry:
     """What the versions say; `registry` itself where repeats count for as long."""
-    then = load_registry(versions.types, version=versions.registry)
+    then = load_registry(versions.types, version=versions.registry, reader=True)  # of repeats alone
     names = {*then.names(), *registry.names()}
     same = all(then.profile(name).repeat_window_ms == registry.profile(name).repeat_window_ms for name in names)
     return registry if same else then

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import structlog
 from rocksdict import Rdict
@@ -20,7 +21,8 @@ from flows.steps.dead_letters import read_dead_letters
 from flows.steps.decide.group import restore_skips
 from state.decide.checkpoint import GroupStore
 from state.decide.exports import STORE, TOPIC, clear_group, group_source, newest_per_group, restore_groups
-from state.model.errors import StateDamagedError
+from state.model.channels import CHANNELS
+from state.model.errors import ConfigurationError, StateDamagedError
 from state.model.keys import partition_of_group
 
 _logger = structlog.get_logger(__name__)
@@ -32,13 +34,28 @@ def prepare_decide(
     """Restore what the store at `path` lacks of the key groups that this process decides; gives these groups.
 
     :raises StateDamagedError: a group can neither go on nor be restored; the text says what to do.
+    :raises ConfigurationError: a type by which they were decided offers a channel whose package is not here.
     """
+    groups = list(groups)
     home = StoreHome(STORE, path, settings.data_dir)
     with closing(open_log()) as log:
         stored = {group: store.next_offset(group) for group in groups}
         anew = ensure_groups(home, store.database, stored, log, lambda wanted: _restore_skips(store, wanted, log))
     store.forget_skips()  # exports bring skips of their own
+    for group in groups:
+        _refuse_absent(store.registry_tables(group))
     return anew
+
+
+def _refuse_absent(tables: Mapping[str, Mapping[str, Any]]) -> None:
+    """What waits was decided for a channel that nobody here knows: the types of now hold only from their record on."""
+    for name, table in tables.items():
+        if absent := sorted({*table.get("channels", ())}.difference(CHANNELS)):
+            raise ConfigurationError(
+                f"types.{name}: was last decided with the channel {', '.join(absent)}, which no package here adds. "
+                "Install the package again, start with this channel in no type, and uninstall it when "
+                "`carillon ledger --check` passes"
+            )
 
 
 def _restore_skips(store: GroupStore, groups: Collection[int], log: Log) -> None:

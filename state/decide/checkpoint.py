@@ -11,7 +11,7 @@ directory at a time (`state.disk.lock`).
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,11 @@ class GroupStore:
         """The first offset of `work` that the stored state of the group does not include; 0 for a new one."""
         value = stored_row(self._db, codec.checkpoint_key(b"M", group))
         return 0 if value is None else int(codec.decode_meta(value)[0])
+
+    def registry_tables(self, group: int) -> Mapping[str, Mapping[str, Any]]:
+        """The tables of types by which the group was decided last."""
+        value = stored_row(self._db, codec.checkpoint_key(b"M", group))
+        return {} if value is None else codec.decode_meta(value)[8] or {}
 
     def load(self, group: int, registry: Registry) -> GroupState:
         """The stored state, or a new one."""

@@ -403,8 +403,11 @@ def _versions(types: dict[str, dict[str, Any]]) -> VersionsWork:
 @pytest.mark.parametrize("by", ["the log", "the checkpoint"])
 @pytest.mark.parametrize(
     ("table", "window_ms", "differs"),
-    [({"repeat_window_ms": 5}, 5, True), ({"ttl_ms": 5}, HOUR, False), ({}, HOUR, False)],
-)
+    [
+        ({"repeat_window_ms": 5}, 5, True), ({"ttl_ms": 5}, HOUR, False), ({}, HOUR, False),
+        ({"repeat_window_ms": 5, "channels": ["a_channel_whose_package_is_gone"]}, 5, True),
+    ],
+)  # fmt: skip
 def test_what_is_taken_over_repeats_for_as_long_as_was_configured_then(
     by: str, table: dict[str, Any], window_ms: int, differs: bool
 ) -> None:
@@ -416,7 +419,7 @@ def test_what_is_taken_over_repeats_for_as_long_as_was_configured_then(
         state.versions = encode_work(_versions({"like": table}))
     group = key_group("u")
     recover_record(state, REGISTRY, EventWork(g=group, stamp=T, src=(*SOURCE, group), event=event, users=["u"]), 2)
-    expected = load_registry({"like": table})
+    expected = load_registry({"like": table}, reader=True)
     assert {key: state.repeats.get(key, T) for key, _ in entries_of(REGISTRY, event, T)} == dict(
         entries_of(expected, event, T)
     )

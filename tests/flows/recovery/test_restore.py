@@ -10,15 +10,17 @@ import pytest
 from helpers.flow_bench import START, Bench, seconds
 
 from connectors.log import NewRecord
+from flows.config.settings import Settings
 from flows.recovery.bounds import StoreHome
-from flows.recovery.prepare_decide import ensure_groups
+from flows.recovery.prepare_decide import ensure_groups, prepare_decide
 from flows.recovery.restore import ensure_store
 from flows.steps.dead_letters import read_dead_letters
 from flows.steps.decide.group import restore_skips
 from state.decide.checkpoint import GroupStore
 from state.decide.exports import group_source
 from state.disk.exports import ExportedOffset, write_export
-from state.model.errors import StateDamagedError
+from state.model.errors import ConfigurationError, StateDamagedError
+from state.model.registry import load_registry
 from state.model.work import TickWork, encode_work
 
 
@@ -106,3 +108,24 @@ def test_exports_of_a_log_that_is_not_here_are_no_first_start(tmp_path: Path) ->
     start(2)
     empty.close()
     other.close()
+
+
+def test_who_decided_with_a_channel_whose_package_is_gone_is_refused_by_name(tmp_path: Path) -> None:
+    """Where the type was changed in the same step, no setting names the channel any more."""
+    bench = Bench(tmp_path)
+    bench.append(NewRecord("work", 0, b"", encode_work(TickWork(stamp=START))))
+    path = tmp_path / "state" / "decide"
+    store = GroupStore(path)
+
+    def start(group: int, *channels: str) -> list[int]:
+        state = store.load(group, load_registry())
+        state.place, state.registry_tables = 0, {"like": {"window_ms": 5}, "fire": {"channels": [*channels]}}
+        store.collect(group, state)
+        store.commit()
+        return prepare_decide(Settings(data_dir=tmp_path), store, path, [group], lambda: bench.log)
+
+    with pytest.raises(ConfigurationError, match=r"types\.fire: .* channel voice, .* Install the package again"):
+        start(3, "voice", "in_app")
+    assert start(4, "push", "in_app") == []
+    store.close()
+    bench.close()
