@@ -19,7 +19,7 @@ import structlog
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from state.disk.files import replace_file
+from state.disk.files import replace_unflushed
 
 METRICS = Path("run") / "metrics"
 """Below the data directory."""
@@ -55,7 +55,7 @@ def write_metrics(directory: Path, process: str) -> None:
     metrics = _own()
     for metric in metrics:
         metric.samples = [sample._replace(labels={"process": process, **sample.labels}) for sample in metric.samples]
-    replace_file(directory / f"{process}.prom", _text(metrics))
+    replace_unflushed(directory / f"{process}.prom", _text(metrics))
 
 
 def keep_writing(directory: Path, process: str) -> None:

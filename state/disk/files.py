@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, also when the power goes.
+"""Files that appear whole or not at all, also when the power goes (but for `replace_unflushed`).
 
 The bytes go to another file beside the real one, which is flushed before a rename or a link gives it its name. Then the
 directory is flushed. A reader finds the old content or the new one, and what a call has returned for is on the disk.
@@ -26,6 +26,17 @@ def replace_file(path: Path, content: bytes, *, mode: int = _USUAL) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, mode=mode) as file:
         file.write(content)
+
+
+def replace_unflushed(path: Path, content: bytes) -> None:
+    """The same without a flush, which makes all wait who share the disk: for what nobody misses after a loss of power.
+
+    :raises OSError: the disk refuses; the file is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with draft_of(path) as draft:
+        draft.write_bytes(content)
+        draft.replace(path)
 
 
 @contextmanager

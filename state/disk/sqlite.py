@@ -18,7 +18,7 @@ from state.disk.checkpoints import Checkpoints
 from state.model.errors import StateDamagedError, StateError, StateVersionError
 
 WAL_PAGES_MAX = 4_096
-"""A write-ahead log of more pages is carried over by whoever writes (`state.disk.checkpoints`)."""
+"""16 MB."""
 _pack = msgspec.msgpack.Encoder().encode
 _MADE = "SELECT 1 FROM sqlite_master WHERE name = 'meta'"
 """Gives a row once the tables are there: they are made in one transaction."""
@@ -46,8 +46,10 @@ class SqliteFile:
         version: int,
         schema: str,
         checked: Sequence[str],
+        wal_pages_max: int = WAL_PAGES_MAX,
     ) -> None:
-        """Open or create it. `checked`: queries, in a fixed order of rows, over which the digest is.
+        """Open or create it. `checked`: queries, in a fixed order of rows, over which the digest is. A write-ahead log
+        of more than `wal_pages_max` is carried over by whoever writes (`state.disk.checkpoints`).
 
         :raises StateDamagedError: it is no such file, or not what was written.
         :raises StateVersionError: a newer program wrote it.
@@ -58,7 +60,7 @@ class SqliteFile:
         with self.named_refusals():
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES_MAX}")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint={wal_pages_max}")
             self.fresh = not self.run(_MADE)
             """It was created now."""
             if self.fresh:

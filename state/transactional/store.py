@@ -38,6 +38,8 @@ from state.disk.sqlite import SqliteFile, read_first, refusal, signed_sum
 from state.model.envelope import TopicPartition
 
 VERSION = 2
+_WAL_PAGES_MAX = 65_536
+"""256 MB: to carry over what a thread has not yet would hold a code up for as long as the disk takes."""
 _CHECKED = (
     "SELECT name, value FROM meta WHERE name <> 'digest' ORDER BY name",
     "SELECT * FROM place ORDER BY topic, partition",
@@ -121,7 +123,7 @@ class TransactionalStore:
         :raises StateDamagedError: it is no such file.
         :raises StateVersionError: a newer program wrote it.
         """
-        self._file = SqliteFile(path, version=VERSION, schema=_SCHEMA, checked=_CHECKED)
+        self._file = SqliteFile(path, version=VERSION, schema=_SCHEMA, checked=_CHECKED, wal_pages_max=_WAL_PAGES_MAX)
         self._swept: dict[str, tuple[Any, ...] | None] = {}
         """Up to which key a table was looked at by `forget`; None: to its end."""
         self._run, self._first = self._file.run, self._file.first

@@ -1,4 +1,4 @@
-"""What P0's lane forgets, it forgets in short steps: a code waits for one of them at most."""
+"""A code waits for a short step of what P0's lane forgets at most, and never for the disk."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from connectors.log.embedded.partition import PAGE_BYTES
+from state.disk.sqlite import WAL_PAGES_MAX
 from state.transactional.store import FORGET_ROWS, BatchCommit, StoredDecision, TransactionalStore
 
 NOW = 1_767_225_600_000
@@ -43,3 +45,12 @@ def test_in_steps_all_that_has_ended_goes_and_nothing_else(tmp_path: Path, rows:
         while not store.forget(NOW + 1, RETENTION_MS):
             pass
         assert counts(store)[0] == 0, "it begins again from the first"
+
+
+def test_a_commit_does_not_carry_over_what_waits_in_the_write_ahead_log(tmp_path: Path) -> None:
+    with closing(TransactionalStore(tmp_path / "lane.sqlite")) as store:
+        before = (tmp_path / "lane.sqlite").stat().st_size
+        large = decision(0)._replace(event=bytes(WAL_PAGES_MAX * PAGE_BYTES))
+        store.commit(BatchCommit({}, [large]))
+        assert (tmp_path / "lane.sqlite").stat().st_size == before
+        assert store.open_decisions(), "it is read from the log"
