@@ -10,6 +10,8 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+import structlog
+
 from connectors.gateway.problems import invalid
 from connectors.inbox.interface import RowPosition
 from state.disk.files import PRIVATE, publish_file
@@ -18,6 +20,7 @@ from state.model.signed import Signed, TokenKeys
 
 _PURPOSE = "carillon cursor 1\0"
 _SECRET_BYTES = 32
+_logger = structlog.get_logger(__name__)
 
 
 class Cursors:
@@ -52,10 +55,13 @@ def kept_secret(path: Path) -> bytes:
     """A secret of this installation, made at first use; readable by its owner only.
 
     Processes that start together agree on one. A file that is too short is what a kill left of an older program, which
-    would go on with it; a new one takes its place.
+    would go on with it; zeros are what a disk may leave of a file when the power goes, and anybody could sign with
+    them. A new one takes its place.
     """
     with suppress(FileNotFoundError):
-        if path.stat().st_size < _SECRET_BYTES:
+        kept = path.read_bytes()
+        if len(kept) < _SECRET_BYTES or not any(kept):
+            _logger.warning("secret_made_anew", file=str(path), effect="what it has signed is not valid any more")
             path.unlink()
     if not path.exists():
         publish_file(path, secrets.token_bytes(_SECRET_BYTES), mode=PRIVATE)

@@ -38,8 +38,9 @@ def maintain(settings: Settings, wait: Callable[[float], bool]) -> None:
         try:
             refuse_wild_clock(log, clock_ms(), settings.log.rest_max)
             log.maintain(clock_ms(), archived_up_to(settings.data_dir / "archive"), settings.archive.wait_max)
-        except CarillonError as error:
-            _logger.warning("log_maintenance_failed", error=type(error).__name__, detail=error_text(error))
+        except (CarillonError, OSError) as error:  # a file that cannot be read now can be later
+            detail = str(error) if isinstance(error, OSError) else error_text(error)
+            _logger.warning("log_maintenance_failed", error=type(error).__name__, detail=detail)
     log.close()
 
 

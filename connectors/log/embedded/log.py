@@ -37,7 +37,7 @@ from connectors.log.embedded.partition import PartitionFile, create
 from connectors.log.embedded.reading import EmbeddedReader
 from connectors.log.interface import Claim, NewRecord, TopicSpec, other_partitions
 from state.disk.files import publish_file
-from state.model.errors import LogError, LogUnavailableError, UnknownTopicError
+from state.model.errors import LogError, LogUnavailableError, StateDamagedError, UnknownTopicError
 
 _place_of = itemgetter(0, 1)
 """Topic and partition of a record."""
@@ -219,11 +219,13 @@ class EmbeddedLog:
         if topic not in self._topics:
             if not _NAME.fullmatch(topic):
                 raise UnknownTopicError(f"topic {topic!r} does not exist")
+            path = self._topics_directory / topic / "topic.json"
             try:
-                content = (self._topics_directory / topic / "topic.json").read_bytes()
+                self._topics[topic] = msgspec.json.decode(path.read_bytes(), type=_Settings)
             except FileNotFoundError:
                 raise UnknownTopicError(f"topic {topic!r} does not exist") from None
-            self._topics[topic] = msgspec.json.decode(content, type=_Settings)
+            except msgspec.MsgspecError as error:
+                raise StateDamagedError(f"{path}: {error}; delete it: the next start makes it again") from error
         return self._topics[topic]
 
     def _path(self, topic: str, partition: int) -> Path:

@@ -151,3 +151,18 @@ def test_retention_goes_on_where_what_somebody_needed_is_gone(log: EmbeddedLog, 
     log.append(RECORDS)
     with closing(opened(tmp_path)) as file:
         assert [retain(file, 2, needed_from=0) for _ in range(2)] == [len(RECORDS), 0]
+
+
+@pytest.mark.parametrize("left", [b"", bytes(58), b"{"])
+def test_a_damaged_description_of_a_topic_is_named_and_made_again(
+    log: EmbeddedLog, tmp_path: Path, left: bytes
+) -> None:
+    log.append(RECORDS)
+    description = tmp_path / "log" / "t" / "topic.json"
+    description.write_bytes(left)
+    with closing(EmbeddedLog(tmp_path, clock=lambda: 1)) as other:
+        with pytest.raises(StateDamagedError, match=r"topic\.json: .*; delete it: the next start makes it again"):
+            other.ensure_topics([TopicSpec("t", 1)])
+        description.unlink()
+        other.ensure_topics([TopicSpec("t", 1)])
+        assert read(other) == [record.value for record in RECORDS]
