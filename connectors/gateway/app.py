@@ -27,7 +27,7 @@ from connectors.gateway.callbacks import Callbacks, callback_calls, receipt_read
 from connectors.gateway.campaign_calls import campaign_calls
 from connectors.gateway.campaigns import CampaignCalls
 from connectors.gateway.components import Components
-from connectors.gateway.cursor import Cursors, shared_secret
+from connectors.gateway.cursor import Cursors, cursor_secrets
 from connectors.gateway.devices import Devices
 from connectors.gateway.docs import Docs
 from connectors.gateway.fan_outs import FanOutLimit
@@ -349,7 +349,8 @@ def _link_limits(parts: Parts) -> LinkLimits:
 
 def _inbox(parts: Parts, inbox: ReadableInbox) -> Inbox:
     options = parts.options
-    cursors = Cursors(shared_secret(options.store_directory() / "cursor.key", options.secret_of_all))
+    cursor_key = options.store_directory() / "cursor.key"
+    cursors = Cursors(cursor_secrets(cursor_key, options.secret_of_all, options.secret_of_all_before))
     return Inbox(
         parts.rules, parts.writer, inbox.reader, parts.overlay, cursors, row_text=inbox.row_text, clock=parts.clock
     )  # fmt: skip

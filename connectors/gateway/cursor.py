@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,9 +27,9 @@ _logger = structlog.get_logger(__name__)
 class Cursors:
     """Makes and reads cursors."""
 
-    def __init__(self, secret: bytes) -> None:
-        """`secret`: the same for all gateways; it signs nothing else."""
-        self._secret = secret
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        """The first signs, each is taken: the same for all gateways, for nothing else."""
+        self._keys = keys
 
     def encode(self, user: str, position: RowPosition) -> str:
         """The cursor of the page behind `position`."""
@@ -43,12 +44,18 @@ class Cursors:
         return RowPosition(said.moment, int(said.texts[0]))
 
     def _tokens(self, user: str) -> TokenKeys:
-        return TokenKeys(f"{_PURPOSE}{user}\0".encode(), [self._secret])
+        return TokenKeys(f"{_PURPOSE}{user}\0".encode(), self._keys)
 
 
 def shared_secret(path: Path, of_all: bytes) -> bytes:
     """What signs what the file is named for: gateways that share no directory make it of the secret of them all."""
     return hmac.digest(of_all, path.name.encode(), "sha256") if of_all else kept_secret(path)
+
+
+def cursor_secrets(path: Path, of_all: bytes, before: bytes) -> list[bytes]:
+    """The one that signs, and those before it, so that a change of the secret takes nobody's next page from him."""
+    former = [shared_secret(path, before)] if before else []
+    return [shared_secret(path, of_all), *former, *([path.read_bytes()] if of_all and path.exists() else [])]
 
 
 def kept_secret(path: Path) -> bytes:

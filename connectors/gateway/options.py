@@ -169,6 +169,8 @@ class GatewayOptions:
     """What signs links to pages for people, the present key first. Default: none, so no link is good."""
     secret_of_all: bytes = field(default=b"", repr=False)
     """What cursors, tickets and sessions are signed by, at every gateway. Default: a secret of this directory."""
+    secret_of_all_before: bytes = field(default=b"", repr=False)
+    """The one before, by which cursors are taken as well. Default: none."""
     public_url: str = ""
     """Where people reach this gateway, https://HOST. Default: not known; links are given as paths."""
     allowed_origins: tuple[str, ...] = ()

@@ -105,6 +105,10 @@ def callback_options(settings: Settings) -> CallbackOptions:
     )
 
 
+def _revealed(secret: Secret | None) -> bytes:
+    return b"" if secret is None else secret.reveal().encode()
+
+
 def gateway_options(settings: Settings, kind: Literal["ordinary", "p0"]) -> GatewayOptions:
     """What one gateway process needs."""
     table = settings.gateway
@@ -120,7 +124,8 @@ def gateway_options(settings: Settings, kind: Literal["ordinary", "p0"]) -> Gate
         devices_max=settings.limits.devices_max,
         token_age_max=settings.limits.token_age_max,
         link_keys=() if kind == "p0" else link_keys(settings),
-        secret_of_all=b"" if table.unsubscribe_secret is None else table.unsubscribe_secret.reveal().encode(),
+        secret_of_all=_revealed(table.unsubscribe_secret),
+        secret_of_all_before=_revealed(table.unsubscribe_secret_before),
         public_url=table.public_url,
         openid=settings.openid,
         allowed_origins=table.allowed_origins,

@@ -8,7 +8,9 @@ from threading import Barrier
 
 import pytest
 
-from connectors.gateway.cursor import kept_secret
+from connectors.gateway.cursor import Cursors, cursor_secrets, kept_secret
+from connectors.gateway.problems import ProblemError
+from connectors.inbox.interface import RowPosition
 
 
 def test_it_is_kept_and_readable_by_its_owner_only(tmp_path: Path) -> None:
@@ -38,3 +40,18 @@ def test_what_a_kill_or_the_disk_left_unwritten_is_no_secret(tmp_path: Path, lef
     secret = kept_secret(path)
     assert (len(secret), any(secret)) == (32, True)
     assert kept_secret(path) == secret
+
+
+def test_a_cursor_outlives_a_change_of_the_secret(tmp_path: Path) -> None:
+    """As links do: of what this installation kept for itself, and of the secret before."""
+    path, place = tmp_path / "cursor.key", RowPosition(5, 7)
+
+    def cursors(of_all: bytes = b"", before: bytes = b"") -> Cursors:
+        return Cursors(cursor_secrets(path, of_all, before))
+
+    own, first = cursors().encode("ann", place), cursors(b"1").encode("ann", place)
+    changed = cursors(b"2", before=b"1")
+    assert [changed.decode("ann", each) for each in (own, first, changed.encode("ann", place))] == [place] * 3
+    for user, cursor in (("bob", first), ("ann", cursors(b"3").encode("ann", place))):
+        with pytest.raises(ProblemError):
+            changed.decode(user, cursor)

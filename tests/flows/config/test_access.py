@@ -41,8 +41,11 @@ def test_a_configured_secret_signs_and_every_earlier_one_still_counts(tmp_path: 
 
 
 def test_gateways_have_the_configured_secret_in_common(tmp_path: Path) -> None:
-    given, own = settings(tmp_path, PRESENT), settings(tmp_path)
-    assert [gateway_options(each, "ordinary").secret_of_all for each in (given, own)] == [PRESENT.encode(), b""]
+    given, own = (
+        gateway_options(each, "ordinary") for each in (settings(tmp_path, PRESENT, BEFORE), settings(tmp_path))
+    )
+    assert [each.secret_of_all for each in (given, own)] == [PRESENT.encode(), b""]
+    assert [each.secret_of_all_before for each in (given, own)] == [BEFORE.encode(), b""]
 
 
 def test_a_senders_key_and_the_one_before_are_taken(tmp_path: Path) -> None:
