@@ -15,11 +15,15 @@ SQLite file `lane.sqlite` in WAL mode, one commit per epoch, one epoch behind wh
                                               and is not counted yet
     mark(topic TEXT, source TEXT, grp INTEGER, "offset" INTEGER, ordinal INTEGER)
                                               the last `seq` taken (TOPICS.md)
-    sent(key BLOB, until INTEGER)             SHA-256/128 of delivery keys that ended, not to be sent until then
+    sent(key BLOB, until INTEGER)             `key_digest` of delivery keys that ended, not to be sent until then
     total(grp INTEGER, accepted INTEGER, fallbacks INTEGER)
     shown(about BLOB, screen TEXT, until INTEGER, value BLOB)
                                               what pushes show on devices (`state/deliver/shown.py`), until their life
                                               ends; no digest covers it: what is lost is not withdrawn
+
+Rows of one fan-out lie together, so that a slice changes a few pages of the file in place of two for each push: the
+first bytes of `key` and `about` are what the fan-out has in common (`state/deliver/near.py`). Earlier releases wrote
+neither with them; such rows are found until the last of them is over.
 
 The file may be older than the topic `attempts`, which is read from `attempts:` on before anything is sent. A commit
 survives the kill of the process. After a loss of power the file may be older; then more is read again.
@@ -30,8 +34,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
+from state.deliver.near import NEAR_BYTES, near
 from state.deliver.shown import ShownAt, ShownPush, decode_shown, encode_shown
 from state.disk.sqlite import SqliteFile, read_first, refusal
 from state.model.envelope import TopicPartition
@@ -40,6 +46,8 @@ VERSION = 1
 SENT_FOR_MS = 86_400_000
 _VARIABLES_MAX = 500
 _HELD_BIT = 1 << 63
+_SHARED_CHARACTERS = 27
+"""Of a delivery key: what the emissions of one fan-out have in common (`state.model.keys.emission_base`)."""
 _CHECKED = (
     "SELECT name, value FROM meta WHERE name NOT IN ('digest', 'sent_sum') ORDER BY name",
     "SELECT * FROM place ORDER BY topic, partition",
@@ -51,6 +59,11 @@ _SENT_SUM = "SELECT coalesce(sum(65536 + until % 65536), 0) FROM sent"
 """Tells whether rows of `sent` are missing, as `integrity_check` whether they are in order: 0.5 s for a million at each
 start. A key that is another one lets one delivery through that is asked for again within its day, if `attempts` no
 longer knows it."""
+_PLAIN_UNTIL = """
+SELECT coalesce(max(until), 0) FROM
+  (SELECT until FROM sent WHERE length(key) = 16 UNION ALL SELECT until FROM shown WHERE length(about) = 16)
+"""
+"""How long rows as earlier releases wrote them are asked for."""
 _KEEP_SENT_SUM = """
 PRAGMA recursive_triggers = ON;
 CREATE TEMP TRIGGER sent_more AFTER INSERT ON main.sent
@@ -115,8 +128,8 @@ class LaneCommit:
 
 
 def key_digest(key: str) -> bytes:
-    """16 bytes in place of a delivery key."""
-    return sha256(key.encode("utf-8", "surrogatepass")).digest()[:16]
+    """20 bytes in place of a delivery key; those of one fan-out begin alike."""
+    return near(key[:_SHARED_CHARACTERS]) + sha256(key.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def read_start(path: Path, place: TopicPartition) -> int | None:
@@ -140,6 +153,7 @@ class SendingStore:
                 raise refusal(path, None)
             self._file.script(_KEEP_SENT_SUM)
             self._file.run(_SHOWN)
+            self._plain_until = int(self._file.run(_PLAIN_UNTIL)[0][0])
 
     def load(self) -> LaneState:
         """Everything but the sent keys.
@@ -163,7 +177,11 @@ class SendingStore:
 
     def sent_among(self, digests: Collection[bytes], now: int) -> set[bytes]:
         """Those of the keys that ended within their day."""
-        return {key for key, until in self._stored(digests) if until > now}
+        found = {key for key, until in self._stored(digests) if until > now}
+        if now < self._plain_until:
+            plain = {digest[NEAR_BYTES:]: digest for digest in digests}
+            found |= {plain[key] for key, until in self._stored(plain) if until > now}
+        return found
 
     def _stored(self, digests: Collection[bytes]) -> list[tuple[bytes, int]]:
         found: list[tuple[bytes, int]] = []
@@ -183,7 +201,7 @@ class SendingStore:
 
     def shown(self, about: bytes) -> dict[ShownAt, ShownPush]:
         """What is shown about it, and where."""
-        rows = self._file.run("SELECT screen, value FROM shown WHERE about = ?", (about,))
+        rows = self._file.run("SELECT screen, value FROM shown WHERE about IN (?, ?)", (about, about[NEAR_BYTES:]))
         return {ShownAt(about, screen): decode_shown(value) for screen, value in rows}
 
     def commit(self, change: LaneCommit) -> None:
@@ -220,10 +238,16 @@ class SendingStore:
         many("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?, ?)", [(*k, *v) for k, v in change.marks.items()])
         many("INSERT OR REPLACE INTO total VALUES (?, ?, ?)", [(group, *v) for group, v in change.totals.items()])
         until = change.now + SENT_FOR_MS
-        many("INSERT OR REPLACE INTO sent VALUES (?, ?)", [(digest, until) for digest in change.sent])
-        kept = [(*at, each.until, encode_shown(each)) for at, each in change.shown.items() if each is not None]
-        many("DELETE FROM shown WHERE about = ? AND screen = ?", [at for at, each in change.shown.items() if not each])
-        many("INSERT OR REPLACE INTO shown VALUES (?, ?, ?, ?)", kept)
+        many("INSERT OR REPLACE INTO sent VALUES (?, ?)", [(digest, until) for digest in sorted(change.sent)])
+        self._write_shown(sorted(change.shown.items(), key=itemgetter(0)), change.now)
+
+    def _write_shown(self, changed: list[tuple[ShownAt, ShownPush | None]], now: int) -> None:
+        gone = [at for at, each in changed if each is None]
+        if now < self._plain_until:
+            gone += [ShownAt(at.about[NEAR_BYTES:], at.screen) for at, _ in changed]
+        self._file.many("DELETE FROM shown WHERE about = ? AND screen = ?", gone)
+        kept = [(*at, each.until, encode_shown(each)) for at, each in changed if each is not None]
+        self._file.many("INSERT OR REPLACE INTO shown VALUES (?, ?, ?, ?)", kept)
 
 
 def batched(digests: Collection[bytes], size: int) -> Iterator[tuple[bytes, ...]]:

@@ -15,13 +15,14 @@ from connectors.providers.email.message import message_id
 from connectors.providers.push.apns import apns_id
 from connectors.providers.sms.twilio import message_key
 from flows.steps.transactional.outputs import pack_records, unpack_records
-from state.deliver.shown import ShownAt, ShownPush, decode_shown, encode_shown
+from state.deliver.shown import ShownAt, ShownPush, about_digest, decode_shown, encode_shown
 from state.deliver.store import LaneCommit, SendingStore, key_digest
 from state.model.delivery import ATTEMPT, WITHDRAWAL, decode_to_deliver, delivery_key
 from state.transactional.store import TransactionalStore
 
 BYTES = GOLDEN / "delivery"
 KEY = delivery_key("em_0123456789abcdef", "u1", "push", "d1")
+NEAR, ABOUT_NEAR, ABOUT = "818a03cc", "3de94d97", "595a1e95cb2a831c074f011a59c20bbf"
 
 
 @pytest.mark.parametrize(("store", "name"), [(SendingStore, "deliver_lane_1"), (TransactionalStore, "p0_lane_2")])
@@ -52,6 +53,30 @@ def test_a_lane_from_before_withdrawals_is_taken_over(tmp_path: Path) -> None:
     assert list(store.shown(at.about)) == [ShownAt(at.about, "d2")]
     store.forget_sent(9_000)
     assert store.shown(at.about) == {}
+
+
+def test_rows_that_earlier_releases_wrote_are_found_until_they_are_over(tmp_path: Path) -> None:
+    path, day = tmp_path / "lane.sqlite", 86_400_000
+    SendingStore(path).close()
+    key, about = key_digest(KEY), about_digest("u1", "like", "o1")
+    shown = ShownPush("em_1", "e1", "d1", 7, 9_000, (("e1", "ann"),))
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO sent VALUES (?, ?)", (bytes.fromhex("8dcbc6d75ea5729db193e82c13e24470"), day))
+        connection.execute("UPDATE meta SET value = 65536 + ? WHERE name = 'sent_sum'", (day % 65_536,))
+        for screen in ("d1", "d2"):
+            row = (bytes.fromhex(ABOUT), screen, 9_000, encode_shown(shown))
+            connection.execute("INSERT INTO shown VALUES (?, ?, ?, ?)", row)
+    store, other = SendingStore(path), key_digest(KEY.replace("d1", "d2"))
+    assert store.sent_among([key, other], day - 1) == {key}
+    assert store.sent_among([key, other], day) == set()
+    first, second = ShownAt(about, "d1"), ShownAt(about, "d2")
+    assert store.shown(about) == {first: shown, second: shown}
+    newer = ShownPush("em_2", "e2", "d1", 8, 9_000, (("e2", "ann"),))
+    store.commit(LaneCommit({}, {}, {}, {}, {}, [], 1_000, shown={first: newer, second: None}))
+    assert store.shown(about) == {first: newer}
+    store.commit(LaneCommit({}, {}, {}, {}, {}, [], 1_000, shown={first: None}))
+    assert store.shown(about) == {}
+    store.close()
 
 
 def test_a_file_of_a_newer_version_is_refused_and_a_damaged_one_named(tmp_path: Path) -> None:
@@ -100,7 +125,9 @@ def test_names_at_the_providers_never_change() -> None:
     assert apns_id(KEY) == "b2812a7a-4fd4-8712-a6fb-152482d8e18c"
     assert message_key(KEY) == "8dcbc6d75ea5729db193e82c13e24470"
     assert message_id(KEY, "x.example") == "<8dcbc6d75ea5729db193e82c13e24470427e9305@x.example>"
-    assert key_digest(KEY).hex() == "8dcbc6d75ea5729db193e82c13e24470"
+    assert key_digest(KEY).hex() == NEAR + "8dcbc6d75ea5729db193e82c13e24470"
+    assert about_digest("u1", "like", "o1").hex() == ABOUT_NEAR + ABOUT
+    assert about_digest("u1", "like", None).hex() == "5bc711f0d151466f70098c8909c469ab4c747fce"
 
 
 def test_a_lane_loads_what_it_committed(tmp_path: Path) -> None:
