@@ -123,7 +123,9 @@ class WebPushOptions(_OfAll):
     subject: str = ""
     """Whom a push service may tell of trouble: `mailto:` and an address of yours, or an https:// page."""
     hosts: tuple[str, ...] = PUSH_SERVICES
-    """Push services that may be called: `HOST`, or `*.DOMAIN` for all below it. Default: those of common browsers."""
+    """Push services that may be called: `HOST`, or `*.DOMAIN` for all below it, with `:PORT` where it is not 443.
+    Default: those of common browsers.
+    """
     concurrency_max: int = 100
     """Requests in flight at once. Default: 100."""
     timeout: timedelta = timedelta(seconds=10)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from functools import cache, partial
+from typing import Any
 
 import structlog
 
 from connectors.metrics import CREDENTIAL_REFUSED, DELIVERY_ATTEMPTS, DELIVERY_SEND_SECONDS, observe_all
-from connectors.providers.channel import Failed, Result, Sent
+from connectors.providers.channel import Channel, Failed, Result, Sent
 from flows.steps.sending.late import LastLook
 from flows.steps.sending.queue import ProviderQueue
 from flows.steps.sending.records import RAISED, delivery_of, result_name
@@ -20,20 +23,30 @@ from state.model.content import Content, SmsContent
 from state.model.errors import UnsendableError
 
 _seconds, _attempts = cache(DELIVERY_SEND_SECONDS.labels), cache(DELIVERY_ATTEMPTS.labels)
+_ASK_AGAIN = timedelta(minutes=1)
 _logger = structlog.get_logger(__name__)
 
 
 class ProviderCalls:
     """For one event loop."""
 
-    def __init__(self, now_ms: Callable[[], int], texts: TextMessages | None, last_look: LastLook) -> None:
+    def __init__(
+        self,
+        now_ms: Callable[[], int],
+        texts: TextMessages | None,
+        last_look: LastLook,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        ask_again: timedelta = _ASK_AGAIN,
+    ) -> None:
+        """`spawn` begins what nobody waits for. `ask_again` after the last refusal a credential is checked."""
         self._now_ms, self._texts, self._last_look = now_ms, texts, last_look
+        self._spawn, self._ask_again_s = spawn, ask_again.total_seconds()
         self._uncounted = Counter[tuple[str, str]]()
         """By provider and result."""
         self._took_s = defaultdict[str, list[float]](list)
         """By provider."""
-        self._refused = set[str]()
-        """Providers that refuse our credential."""
+        self._refused = dict[str, asyncio.TimerHandle]()
+        """Providers that refuse our credential, and what asks them again: there may be no message for hours."""
 
     async def __call__(self, queue: ProviderQueue, task: SendTask, content: Content) -> tuple[Result, int]:
         """Whatever happens gives a result, and when it came; an error of ours says nothing of the provider."""
@@ -54,18 +67,37 @@ class ProviderCalls:
         now = self._now_ms()
         if not own:
             queue.answered(task, result, now)
-            self._look_at_credential(channel.name, result)
+            self._look_at_credential(channel, result)
         return result, now
 
-    def _look_at_credential(self, provider: str, result: Result) -> None:
+    def _look_at_credential(self, channel: Channel, result: Result) -> None:
         """Say once that it is refused: each try meets the same answer."""
-        if isinstance(result, Failed) and result.of_credential and provider not in self._refused:
-            self._refused.add(provider)
-            _logger.error("credential_refused", provider=provider, cause=result.cause, remedy="carillon check tries it")
-            CREDENTIAL_REFUSED.labels(provider).set(1)
+        provider = channel.name
+        if isinstance(result, Failed) and result.of_credential:
+            if provider not in self._refused:
+                cause, remedy = result.cause, "carillon check tries it"
+                _logger.error("credential_refused", provider=provider, cause=cause, remedy=remedy)
+                CREDENTIAL_REFUSED.labels(provider).set(1)
+            self._ask_later(channel)
         elif isinstance(result, Sent) and provider in self._refused:
-            self._refused.remove(provider)
-            CREDENTIAL_REFUSED.labels(provider).set(0)
+            self._accepted(provider)
+
+    def _ask_later(self, channel: Channel) -> None:
+        if (before := self._refused.get(channel.name)) is not None:
+            before.cancel()
+        loop = asyncio.get_running_loop()
+        self._refused[channel.name] = loop.call_later(self._ask_again_s, lambda: self._spawn(self._ask(channel)))
+
+    async def _ask(self, channel: Channel) -> None:
+        found = await channel.check()
+        if found.ok and channel.name in self._refused:
+            self._accepted(channel.name)
+        elif not found.ok:
+            self._ask_later(channel)
+
+    def _accepted(self, provider: str) -> None:
+        self._refused.pop(provider).cancel()
+        CREDENTIAL_REFUSED.labels(provider).set(0)
 
     def _may_go(self, task: SendTask) -> bool:
         device = task.device

@@ -81,7 +81,7 @@ class Dispatcher:
         self.queues = ProviderQueues(parts.providers, self._made)
         self._answered = AfterAnswer(self.queues, self._failed, parts.last_look.renewed, parts.uniform)
         self._answers: list[tuple[SendTask, Result, int]] = []
-        self._call = ProviderCalls(parts.now_ms, parts.texts, parts.last_look)
+        self._call = ProviderCalls(parts.now_ms, parts.texts, parts.last_look, self._spawn)
         self._storing = False
         self._retries = Retries(self._loop, self._retry)
         self._tasks: set[asyncio.Task[None]] = set()

@@ -7,6 +7,7 @@ import gc
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from functools import partial
 
 import msgspec
@@ -19,13 +20,15 @@ from prometheus_client import REGISTRY
 from connectors.changes import Changes
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
-from connectors.providers.channel import Delivery, Failed, Result, Sent
+from connectors.providers.channel import CheckResult, Delivery, Failed, Result, Sent
+from flows.steps.sending.call import ProviderCalls
 from flows.steps.sending.dispatcher import Dispatcher, DispatcherParts
 from flows.steps.sending.late import LastLook
-from flows.steps.sending.queue import ProviderBounds
+from flows.steps.sending.queue import ProviderBounds, ProviderQueue
 from flows.steps.sending.rate import SendRate
 from flows.steps.sending.task import SendTask, Siblings
 from state.model.addresses import ANY
+from state.model.content import PushContent
 from state.model.delivery import DeviceAddress, ToDeliver
 from state.model.registry import load_registry
 
@@ -207,6 +210,44 @@ def test_a_refused_credential_is_told_until_something_is_taken(system: System) -
     wait_for(lambda: ends.count == 1)
     assert told() == 0
     dispatcher.close()
+
+
+def test_a_credential_that_is_good_again_is_noticed_without_a_message(system: System) -> None:
+    """The process that sends P0 may have none for hours, and the alert pages somebody as long as it is told refused."""
+
+    class Mended(Provider):
+        name, asked, good = "mended", 0, False
+
+        async def check(self) -> CheckResult:
+            self.asked += 1
+            return CheckResult(self.good, "")
+
+    async def refuses(_delivery: object) -> Result:
+        return Failed("401", of_credential=True)
+
+    async def run() -> None:
+        provider, begun = Mended(refuses), list[asyncio.Task[None]]()
+        look = LastLook(lambda _scope: False, Changes(system.log, now_ms=now_ms()), load_registry())
+        calls = ProviderCalls(
+            now_ms,
+            None,
+            look,
+            lambda work: begun.append(asyncio.ensure_future(work)),
+            ask_again=timedelta(seconds=0.02),
+        )
+        told = partial(REGISTRY.get_sample_value, "carillon_credential_refused", {"provider": provider.name})
+        queue = ProviderQueue(ProviderBounds(provider, 50, SendRate(provider.name, 1000.0)))
+        [task] = codes(1, Ends())
+        await calls(queue, task, PushContent("t", "b"))
+        await asyncio.to_thread(wait_for, lambda: provider.asked >= 3)
+        assert told() == 1
+        provider.good = True
+        await asyncio.to_thread(wait_for, lambda: told() == 0)
+        asked = provider.asked
+        await asyncio.sleep(0.1)
+        assert provider.asked == asked
+
+    asyncio.run(run())
 
 
 def test_what_is_handed_over_while_it_closes_is_not_begun(system: System, caplog: pytest.LogCaptureFixture) -> None:
