@@ -44,6 +44,9 @@ from state.model.envelope import TopicPartition
 
 VERSION = 1
 SENT_FOR_MS = 86_400_000
+PARTS = 256
+"""Of all keys, by their first byte: to look at all in one go takes 65 ms for 500 000 pushes, and 290 where they go."""
+_KEY_BYTES_MAX = 20
 _VARIABLES_MAX = 500
 _HELD_BIT = 1 << 63
 _SHARED_CHARACTERS = 27
@@ -209,11 +212,13 @@ class SendingStore:
         with self._file.transaction():
             self._write(change)
 
-    def forget_sent(self, now: int) -> int:
-        """Drop keys whose day is over, and what is shown no longer; gives how many keys."""
+    def forget_sent(self, now: int, part: int) -> int:
+        """Drop keys whose day is over, and what is shown no longer, of one of `PARTS`; gives how many keys."""
+        begin = bytes([part])
+        last = begin + b"\xff" * _KEY_BYTES_MAX
         with self._file.transaction(digest=False):
-            self._file.run("DELETE FROM shown WHERE until <= ?", (now,))
-            self._file.run("DELETE FROM sent WHERE until <= ?", (now,))
+            self._file.run("DELETE FROM shown WHERE about BETWEEN ? AND ? AND until <= ?", (begin, last, now))
+            self._file.run("DELETE FROM sent WHERE key BETWEEN ? AND ? AND until <= ?", (begin, last, now))
             return int(self._file.run("SELECT changes()")[0][0])
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ from flows.steps.lanes.in_hand import InHand, OpenRecord
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.sending.task import FindHistory, SendTask
 from operators.attempts import UNKNOWN, DeliveryHistory
-from state.deliver.store import LaneCommit, SendingStore, key_digest
+from state.deliver.store import PARTS, LaneCommit, SendingStore, key_digest
 from state.disk.poison import PoisonJournal
 from state.model.dead_letter import AGAIN_HEADER
 from state.model.delivery import EMISSION_SLICES, WITHDRAWAL, ToDeliver, decode_to_deliver
@@ -70,6 +70,8 @@ class DeliverStrategy:
         self._taken: list[_Taken] = []
         self._keys: set[str] = set()
         self._dirty = False
+        self._forgets = 0
+        """The part of the file that is looked at next."""
         self.in_hand = InHand(
             parts, number, poison,
             next_offsets=state.next_offsets, reopen=self._reopen,
@@ -308,8 +310,9 @@ class DeliverStrategy:
         self._keys.difference_update(sent)
 
     def forget(self) -> bool:
-        self._store.forget_sent(self._parts.now_ms())
-        return True
+        self._store.forget_sent(self._parts.now_ms(), self._forgets)
+        self._forgets = (self._forgets + 1) % PARTS
+        return not self._forgets
 
     def close(self) -> None:
         self._store.close()

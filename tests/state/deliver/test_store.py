@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from state.deliver.shown import ShownAt, ShownPush, about_digest
-from state.deliver.store import LaneCommit, SendingStore, key_digest
+from state.deliver.store import PARTS, SENT_FOR_MS, LaneCommit, SendingStore, key_digest
 from state.model.delivery import delivery_key
 from state.model.keys import emission_id
 
@@ -25,6 +25,15 @@ def commit(store: SendingStore, posts: range, users: range) -> None:
     # as they come from many providers' connections
     sent.sort(key=lambda each: sha256(each).digest())
     store.commit(LaneCommit({}, {}, {}, {}, {}, sent, 1_000, shown=shown))
+
+
+def test_what_is_over_goes_part_by_part(tmp_path: Path) -> None:
+    with closing(SendingStore(tmp_path / "lane.sqlite")) as store:
+        commit(store, range(20), range(100))
+        gone = [store.forget_sent(1_000 + SENT_FOR_MS, part) for part in range(PARTS)]
+        assert sum(gone) == 2_000
+        assert max(gone) < 500
+        assert not store.shown(about_digest("user1", "new_post", "post1"))
 
 
 def test_a_slice_changes_few_pages_of_a_file_that_holds_many_rows(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from helpers.sandbox_process import Sandbox
 from helpers.waiting import wait_for
 
 from connectors.log.interface import NewRecord
-from state.deliver.store import LaneCommit, SendingStore, read_start
+from state.deliver.store import PARTS, LaneCommit, SendingStore, read_start
 
 DAY_MS = 86_400_000
 
@@ -46,7 +46,8 @@ def forget_the_day(system: System) -> None:
         path = lane_file(system, lane)
         if path.exists():
             store = SendingStore(path)
-            store.forget_sent(now_ms() + 2 * DAY_MS)
+            for part in range(PARTS):
+                store.forget_sent(now_ms() + 2 * DAY_MS, part)
             store.close()
 
 
