@@ -9,8 +9,9 @@ touches, packed into frames, so that its cost hardly depends on the number of re
 
 What an acknowledgement means. A process that is killed at any instant loses nothing that was acknowledged: the commit
 is in the operating system's hands. If the machine itself stops (power, kernel), the default (`synchronous=NORMAL`) may
-lose the newest appends, up to 4 MB of them; the file stays sound and has no hole. `sync_full` flushes each commit to
-the disk before it is acknowledged. If you need that, set it, or use Kafka with three brokers.
+lose the newest appends, up to 4 MB of them; the file stays sound and has no hole. State, or the note of its end, is
+then ahead of it, and nothing starts. `sync_full` flushes each commit to the disk before it is acknowledged, and a start
+goes on (`tests/damage/test_power_cut.py`). If you need that, set it, or use Kafka with three brokers.
 
 Measured for the file alone, on two virtual cores with records of 300 bytes: NORMAL 1.1 M records/s in batches of 1000
 and 0.015 ms for a single one, FULL 0.55 M/s and 0.18 ms. A disk whose flush takes 5 ms allows 200 single appends/s.
@@ -49,7 +50,9 @@ class EmbeddedOptions:
     """How the embedded log stores and waits."""
 
     sync_full: bool = False
-    """Flush every append to the disk first. Without it a power failure may lose the newest appends. Default: no."""
+    """Flush every append to the disk first. Without it a power failure may lose the appends of the last half minute,
+    and then nothing starts: state would be ahead of the log. Default: no.
+    """
     deadline: timedelta = timedelta(seconds=10)
     """How long an append or a read waits for other processes' locks before it raises. Default: ten seconds."""
     wal_bytes_max: int = 16 << 20

@@ -158,8 +158,9 @@ class PartitionFile:
             self._connection.close()
             raise StateDamagedError(
                 f"{self.path}: ends at offset {end}, but everything below {noted} was acknowledged: its end is torn "
-                f"off; restore the file and its -wal from a copy, or delete {self.path.with_suffix('.end').name} to go "
-                "on without those records"
+                "off; restore the data directory from a snapshot. Without one, delete "
+                f"{self.path.with_suffix('.end').name}: new records get the offsets of those that are lost, and flows "
+                "that remember these pass over as many"
             )
 
     def close(self) -> None:
