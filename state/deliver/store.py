@@ -204,7 +204,9 @@ class SendingStore:
 
     def shown(self, about: bytes) -> dict[ShownAt, ShownPush]:
         """What is shown about it, and where."""
-        rows = self._file.run("SELECT screen, value FROM shown WHERE about IN (?, ?)", (about, about[NEAR_BYTES:]))
+        # The row of an earlier release comes first, so that one of now stands in its place.
+        asked = "SELECT screen, value FROM shown WHERE about IN (?, ?) ORDER BY length(about)"
+        rows = self._file.run(asked, (about, about[NEAR_BYTES:]))
         return {ShownAt(about, screen): decode_shown(value) for screen, value in rows}
 
     def commit(self, change: LaneCommit) -> None:

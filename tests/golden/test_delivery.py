@@ -85,6 +85,19 @@ def test_rows_that_earlier_releases_wrote_are_found_until_they_are_over(tmp_path
     store.close()
 
 
+@pytest.mark.parametrize("user", ["u1", "u2", "u3", "u4"])
+def test_a_row_of_an_earlier_release_that_is_over_hides_none_of_now(tmp_path: Path, user: str) -> None:
+    path = tmp_path / "lane.sqlite"
+    SendingStore(path).close()
+    at = ShownAt(about_digest(user, "like", "o1"), "d1")
+    over, now = (ShownPush(f"em_{until}", "e1", "d1", 7, until, (("e1", "ann"),)) for until in (9_000, 99_000))
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO shown VALUES (?, 'd1', 9000, ?)", (at.about[4:], encode_shown(over)))
+    with contextlib.closing(SendingStore(path)) as store:
+        store.commit(LaneCommit({}, {}, {}, {}, {}, [], 10_000, shown={at: now}))
+        assert store.shown(at.about) == {at: now}
+
+
 def test_a_file_of_a_newer_version_is_refused_and_a_damaged_one_named(tmp_path: Path) -> None:
     from state.model.errors import StateDamagedError, StateVersionError
 
