@@ -1,12 +1,14 @@
 """The alerts ask for what the processes publish."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 
 from connectors import metrics
+from flows.steps.sending.call import ASK_AGAIN
 
 TEXT = (Path(metrics.__file__).parent.parent / "infra" / "alerts.yaml").read_text()
 EXPRESSIONS = re.findall(r"expr: (?:>-\n)?(.*?)\n        (?:for|labels):", TEXT, re.DOTALL)
@@ -33,3 +35,9 @@ def test_an_alert_names_metrics_and_labels_that_there_are(expression: str) -> No
 
 def test_every_alert_is_asked_about() -> None:
     assert len(EXPRESSIONS) == TEXT.count("- alert:") > 0
+
+
+def test_a_refused_credential_is_told_before_the_provider_is_asked_again() -> None:
+    """A provider may refuse each message and be content with the question, and there may be few messages."""
+    [waits] = re.findall(r"- alert: CarillonCredentialRefused\n.*\n +for: (\d+)m\n", TEXT)
+    assert timedelta(minutes=3 * int(waits)) <= ASK_AGAIN

@@ -23,7 +23,8 @@ from state.model.content import Content, SmsContent
 from state.model.errors import UnsendableError
 
 _seconds, _attempts = cache(DELIVERY_SEND_SECONDS.labels), cache(DELIVERY_ATTEMPTS.labels)
-_ASK_AGAIN = timedelta(minutes=1)
+ASK_AGAIN = timedelta(minutes=5)
+"""Some refuse what is sent and are content with the question: until then the alert has to have heard of it."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -36,7 +37,7 @@ class ProviderCalls:
         texts: TextMessages | None,
         last_look: LastLook,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
-        ask_again: timedelta = _ASK_AGAIN,
+        ask_again: timedelta = ASK_AGAIN,
     ) -> None:
         """`spawn` begins what nobody waits for. `ask_again` after the last refusal a credential is checked."""
         self._now_ms, self._texts, self._last_look = now_ms, texts, last_look
