@@ -33,6 +33,7 @@ from flows.recovery.slots import DecideSlot
 from flows.steps.decide.epoch_credit import note_credit
 from flows.steps.decide.group import GroupDecider
 from flows.steps.decide.steps import DecideGroup, split_by_group
+from flows.steps.decide.together import evaluate_ahead
 from flows.steps.decide.turns import SliceTurns
 from state.decide.checkpoint import GroupStore
 from state.disk.poison import PoisonJournal
@@ -67,7 +68,7 @@ def wire(
     `groups` are those that this process decides, and `start` gives where the cluster reads a partition of `work`: both
     only where there are several processes. `monotonic`: seconds, by which slices take turns with the log.
     """
-    turns = SliceTurns(budget, monotonic)
+    turns = SliceTurns(budget, monotonic, evaluate_ahead)
     first = start or partial(read_from, store, partitions=partitions)
     source = LogSource(
         open_log,

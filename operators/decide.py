@@ -9,7 +9,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from operators.aggregate import arrive, end_all, group_key, time_comes
-from operators.bulk import RowNumbers, Slice, decide_slice, decides_in_bulk, release_slice
+from operators.bulk import Evaluated, Slice, conclude_slice, decide_slice, decides_in_bulk, release_slice
+from operators.bulk_rules import RowNumbers
 from operators.columns import columns_of
 from operators.context import OutcomeWriter
 from operators.emit import no_channel
@@ -44,10 +45,17 @@ from state.model.work import (
 )
 
 
-def apply(state: GroupState, record: Work, place: int, given_up: Iterable[GivenUp] = ()) -> Outputs:
+def apply(
+    state: GroupState,
+    record: Work,
+    place: int,
+    given_up: Iterable[GivenUp] = (),
+    evaluated: Evaluated | None = None,
+) -> Outputs:
     """Fire what is due by the record's stamp, then apply the record; `place` is its offset in the decision log.
 
-    Before that, groups that were given up end unsent, with the reason `dead_letter`.
+    Before that, groups that were given up end unsent, with the reason `dead_letter`. `evaluated`: what
+    `operators.together` found of this record.
     """
     out = Outputs()
     writer = OutcomeWriter(state, out)
@@ -58,7 +66,10 @@ def apply(state: GroupState, record: Work, place: int, given_up: Iterable[GivenU
     if state.pending.next_due() <= state.now:
         _separate(state, record)
         fire_timers(writer, state.now)
-    _apply_record(writer, record)
+    if evaluated is None:
+        _apply_record(writer, record)
+    else:
+        _apply_evaluated(writer, evaluated)
     return out
 
 
@@ -196,7 +207,17 @@ def decide_event(writer: OutcomeWriter, event: Event, rows: AnyRows | list[int])
     final = event_outcome(state, event, profile, now, 0)
     if decides_in_bulk(state, event, profile, len(rows)):
         rows = _decide_bulk(writer, event, np.asarray(rows, np.intp), final)
-    age = 0 if event.fan_out_type == "FOLLOWERS" else None
+    _decide_alone(writer, event, rows, profile, final)
+
+
+def _decide_alone(
+    writer: OutcomeWriter,
+    event: Event,
+    rows: AnyRows | list[int],
+    profile: TypeProfile,
+    final: FinalOutcome | None,
+) -> None:
+    state, now, age = writer.state, writer.state.now, 0 if event.fan_out_type == "FOLLOWERS" else None
     for row in map(int, rows):
         item = Item(event, state.place, now, inbox=False, follower_age_ms=age)
         decide_one(writer, row, item, profile, final or user_outcome(state, row, event, profile), now)
@@ -208,6 +229,16 @@ def _decide_bulk(writer: OutcomeWriter, event: Event, rows: RowNumbers, final: F
     decided, left = decide_slice(state, columns_of(state.users.preferences), event, rows, state.now, final)
     _write_slice(writer, decided)
     return left
+
+
+def _apply_evaluated(writer: OutcomeWriter, evaluated: Evaluated) -> None:
+    state = writer.state
+    decided, left = conclude_slice(state, evaluated)
+    state.totals.resolved += len(decided.rows) + len(left)
+    _write_slice(writer, decided)
+    if len(left):
+        profile = state.registry.profile(decided.event.type)
+        _decide_alone(writer, decided.event, left, profile, event_outcome(state, decided.event, profile, state.now, 0))
 
 
 def _write_slice(writer: OutcomeWriter, decided: Slice) -> None:

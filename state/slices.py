@@ -22,12 +22,13 @@ from state.model.arrow import (
     emission_ids,
     flags,
     integers,
-    narrow,
+    narrow_parts,
     numbers_of,
     same,
     tag_column,
     with_gaps,
 )
+from state.model.arrow_stream import PlainColumn
 from state.model.errors import UNDECODABLE, MalformedRecordError
 from state.model.keys import emission_base
 
@@ -150,27 +151,51 @@ def _has(endings: Sequence[SliceEnding], name: str) -> npt.NDArray[np.bool_]:
 
 def encode_slice(facts: SliceFacts, recipients: Recipients) -> bytes:
     """The value of a record with the schema `slice/1+arrow`."""
-    ending, counted = recipients.ending, _has(facts.endings, "counted")[recipients.ending]
+    return encode_slices([facts], [recipients])[0]
+
+
+def encode_slices(facts: Sequence[SliceFacts], recipients: Sequence[Recipients]) -> list[bytes]:
+    """The same of several, none without recipients: what is small costs little more together than one of them."""
+    sizes = [len(each.ending) for each in recipients]
+    joined = Recipients(None, *map(_joined, list(zip(*recipients, strict=True))[1:]))
+    places, decided_at = _spread(sizes, [(each.place, each.decided_at) for each in facts])
+    flags_of = [(_has(each.endings, "counted"), _has(each.endings, "emitted")) for each in facts]
+    counted = _joined([of[each.ending] for (of, _), each in zip(flags_of, recipients, strict=True)])
+    # Zeros where they are not shown: they may differ when the record is decided again.
     columns = {
-        "user": recipients.users,
-        "ending": narrow(ending),
-        # Zeros where they are not shown: they may differ when the record is decided again.
-        "cap_hour": narrow(recipients.cap_hour * counted),
-        "cap_day": narrow(recipients.cap_day * counted),
-        "preference_age": _age(facts.place, recipients.preference_version),
-        "endpoint_age": _age(facts.place, recipients.endpoint_version),
+        "ending": narrow_parts(joined.ending, sizes),
+        "cap_hour": narrow_parts(joined.cap_hour * counted, sizes),
+        "cap_day": narrow_parts(joined.cap_day * counted, sizes),
+        "preference_age": _ages(places, joined.preference_version, sizes),
+        "endpoint_age": _ages(places, joined.endpoint_version, sizes),
     }
-    if np.count_nonzero(recipients.until):
-        columns["held_ms"] = narrow(recipients.until - facts.decided_at, recipients.until == 0)
-    emitted = _has(facts.endings, "emitted")
-    if emitted.any():
-        columns["tag"] = tag_column(recipients.tags * emitted[ending])
-        columns["deliveries"] = narrow(recipients.deliveries)
-    return batch_bytes(columns, facts)
+    found: list[dict[str, Any]] = [
+        {"user": each.users} | {name: parts[part] for name, parts in columns.items()}
+        for part, each in enumerate(recipients)
+    ]
+    if np.count_nonzero(joined.until):
+        held_ms = narrow_parts(joined.until - decided_at, sizes, joined.until == 0)
+        for own, held in zip(found, held_ms, strict=True):
+            if held.nulls < held.rows:
+                own["held_ms"] = held
+    deliveries = narrow_parts(joined.deliveries, sizes)
+    for own, each, (_, emitted), number in zip(found, recipients, flags_of, deliveries, strict=True):
+        if emitted.any():
+            own["tag"], own["deliveries"] = tag_column(each.tags * emitted[each.ending]), number
+    return [batch_bytes(each, common) for each, common in zip(found, facts, strict=True)]
 
 
-def _age(place: int, versions: npt.NDArray[np.int64]) -> Any:
-    return narrow(place - versions, versions < 0)
+def _joined(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return columns[0] if len(columns) == 1 else np.concatenate(columns)
+
+
+def _spread(sizes: Sequence[int], values: Sequence[tuple[int, ...]]) -> Any:
+    """Numbers of each part: one where there is only one part, else for each row."""
+    return values[0] if len(values) == 1 else np.repeat(np.array(values, np.int64), sizes, axis=0).T
+
+
+def _ages(places: Any, versions: npt.NDArray[np.int64], sizes: Sequence[int]) -> list[PlainColumn]:
+    return narrow_parts(places - versions, sizes, versions < 0)
 
 
 def _version(places: Any, age: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import Any
 
 import msgspec
@@ -106,17 +107,67 @@ def narrow(values: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None = Non
     return plain_numbers(shown.astype(_narrowest(shown)), missing)
 
 
+def narrow_parts(
+    values: npt.NDArray[Any], sizes: Sequence[int], missing: npt.NDArray[np.bool_] | None = None
+) -> list[PlainColumn]:
+    """`narrow` of each of the parts that the values come to, none of which is empty."""
+    if len(sizes) == 1:
+        return [narrow(values, missing)]
+    ends = list(accumulate(sizes))
+    begins = [0, *ends[:-1]]
+    nulls = [0] * len(sizes)
+    if missing is not None:
+        nulls = np.add.reduceat(missing, begins, dtype=np.int64).tolist()
+        values = np.where(missing, 0, values)
+    kind, most = _AS_UNSIGNED[values.dtype]
+    highest = np.maximum.reduceat(values.view(kind), begins).tolist()
+    found, cast = [], dict[np.dtype[Any], bytes]()
+    for begin, end, top, null in zip(begins, ends, highest, nulls, strict=True):
+        narrowest = (_unsigned(top) if top <= most else None) or _narrowest(values[begin:end])
+        content = cast.get(narrowest)
+        if content is None:
+            content = cast[narrowest] = values.astype(narrowest).tobytes()
+        valid = _packed(~missing[begin:end]) if null and missing is not None else b""
+        size = narrowest.itemsize
+        buffers = valid, content[begin * size : end * size]
+        found.append(PlainColumn(narrowest.str, end - begin, null, buffers))
+    return found
+
+
+def _packed(there: npt.NDArray[np.bool_]) -> bytes:
+    return np.packbits(there, bitorder="little").tobytes()
+
+
+def _unsigned(highest: int) -> np.dtype[Any] | None:
+    """The smallest type without a sign for it, but for one of eight bytes."""
+    return next((kind for above, kind in _UNSIGNED if highest < above), None)
+
+
 def _narrowest(values: npt.NDArray[Any]) -> np.dtype[Any]:
     kind, most = _AS_UNSIGNED[values.dtype]
     highest = int(np.maximum.reduce(values.view(kind), initial=0))
-    if highest <= most:  # none is negative
-        for above, kind in _UNSIGNED:
-            if highest < above:
-                return kind
+    if highest <= most and (found := _unsigned(highest)) is not None:  # none is negative
+        return found
     lowest, highest = int(values.min(initial=0)), int(values.max(initial=0))
     if lowest < 0 and highest >= _UNSIGNED[-1][0]:  # beside a negative one NumPy would take a float for it
         return values.dtype
     return np.result_type(np.min_scalar_type(lowest), np.min_scalar_type(highest))
+
+
+def distinct_of_parts(
+    numbers: npt.NDArray[np.int32], sizes: Sequence[int]
+) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """`distinct_numbers` of each of the parts that these come to."""
+    if len(sizes) == 1:
+        return [distinct_numbers(numbers)]
+    width = int(numbers.max(initial=0)) + 1
+    found, places = np.unique(np.repeat(np.arange(len(sizes)) * width, sizes) + numbers, return_inverse=True)
+    firsts = np.searchsorted(found, np.arange(len(sizes) + 1) * width).tolist()
+    ends = [0, *accumulate(sizes)]
+    return [
+        (found[first:last] - part * width, places[begin:end] - first)
+        for part, ((first, last), (begin, end)) in enumerate(zip(pairwise(firsts), pairwise(ends), strict=True))
+    ]
 
 
 def distinct_numbers(numbers: npt.NDArray[np.int32]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -18,7 +18,7 @@ SIMULATED = [
         f"operators.{name}"
         for name in (
             *("decide", "filter", "gate", "route", "aggregate", "waiting_mail", "emit", "retract", "quiet", "fan_out"),
-            *("bulk", "columns", "context", "dedup", "plan"),
+            *("bulk", "bulk_rules", "columns", "context", "dedup", "plan"),
         )
     ),
     *(f"state.decide.{name}" for name in ("emitted", "pending", "switches", "audience")),

@@ -12,8 +12,11 @@ and is applied. What waits is given up: it ends as SUPPRESSED, `dead_letter`, wi
 That too is stored at once and repeated in the same way. Of a batch of held recipients each is then tried alone.
 """
 
-from collections.abc import Iterable, Mapping
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -21,6 +24,7 @@ from connectors.log import NewRecord, Record
 from connectors.metrics import DEAD_LETTERS, DECIDE_WAITING
 from flows.steps.dead_letters import RecordHandler, Unhandled
 from flows.steps.decide.outputs import SOURCE, OutputWriter
+from operators.bulk import Evaluated
 from operators.decide import apply, waiting_of
 from state.decide import codec
 from state.decide.checkpoint import GroupStore
@@ -28,7 +32,7 @@ from state.decide.group import GroupState
 from state.decide.held import HeldBatch
 from state.decide.pending import BATCH, GivenUp, PendingGroup, PendingKey
 from state.disk.packing import u32
-from state.disk.poison import PoisonJournal, RecordLocation
+from state.disk.poison import PoisonJournal, Processing, RecordLocation
 from state.model.dead_letter import (
     KILLED,
     LETTER_SCHEMA,
@@ -42,7 +46,10 @@ from state.model.envelope import output_headers
 from state.model.errors import MalformedRecordError, PoisonedError
 from state.model.keys import partition_of_group
 from state.model.registry import Registry
-from state.model.work import TickWork, Work, decode_work, tick_stamp
+from state.model.work import SliceWork, TickWork, Work, decode_work, tick_stamp
+
+if TYPE_CHECKING:
+    from flows.steps.decide.slice_outputs import SliceRecord
 
 STAGE = "decide"
 GIVEN_UP_HEADER = "given_up"
@@ -53,6 +60,15 @@ _IDLE_TICKS_MAX = 20
 _BATCH_NOTES = 1 << 24
 
 _logger = structlog.get_logger(__name__)
+
+
+class SliceAhead(NamedTuple):
+    """What was found of a slice before its turn; the record is that of any of the groups."""
+
+    record: SliceWork
+    evaluated: Evaluated
+    encoded: Sequence[SliceRecord | None] | None
+    """What it leaves behind; None: encoded in its turn."""
 
 
 class GroupDecider:
@@ -80,19 +96,35 @@ class GroupDecider:
         """What the metric says of what waits here."""
         self._tell_waiting()
 
-    def decide(self, entries: Iterable[tuple[int, bytes]]) -> list[NewRecord]:
+    def decide(self, entries: Iterable[tuple[int, bytes]], ahead: SliceAhead | None = None) -> list[NewRecord]:
         """What records of the group's partition of `work`, each with its offset, lead to; nothing where the state
-        includes them.
+        includes them. `ahead`: what was found of the only one.
 
         :raises LogError, StateError, MemoryError: no fault of a record; the flow ends.
         """
         outputs: list[NewRecord] = []
         for offset, value in entries:
-            outputs += self._decide(offset, value)
+            outputs += self._decide(offset, value, ahead)
         self._batch.end()
         return outputs
 
-    def _decide(self, offset: int, value: bytes) -> list[NewRecord]:
+    def may_look_ahead(self, offset: int) -> bool:
+        """Whether a record may be evaluated before its turn, beside others. Not when a process died: then each record
+        is taken alone, so that it is found which one it was.
+        """
+        done = offset <= self._state.place or offset in self._skipped or offset in self._given_up
+        return not done and not self._journal.counts
+
+    def in_hand(self, offset: int) -> Processing:
+        """Notes that a record is evaluated before its turn."""
+        return self._journal.processing(*self._location(offset))
+
+    @property
+    def state(self) -> GroupState:
+        """As of the last record."""
+        return self._state
+
+    def _decide(self, offset: int, value: bytes, ahead: SliceAhead | None) -> list[NewRecord]:
         if offset <= self._state.place:
             return []
         if self._staged:
@@ -104,8 +136,8 @@ class GroupDecider:
         self._advanced = True
         if offset in self._skipped:
             return [self._pass(offset, self._skipped[offset])]
-        while (outputs := self._tried(offset, value)) is None:
-            pass
+        while (outputs := self._tried(offset, value, ahead)) is None:
+            ahead = None
         return outputs
 
     def releases(self, value: bytes) -> bool:
@@ -168,9 +200,9 @@ class GroupDecider:
                 DECIDE_WAITING.labels(outcome).inc(number - self._told[outcome])
                 self._told[outcome] = number
 
-    def _tried(self, offset: int, value: bytes) -> list[NewRecord] | None:
+    def _tried(self, offset: int, value: bytes, ahead: SliceAhead | None) -> list[NewRecord] | None:
         """What the record leads to; None: not yet, what failed is given up and it may be tried again."""
-        outputs = self._batch.handle(TOPIC, self.partition, offset, self.group, self._apply, offset, value)
+        outputs = self._batch.handle(TOPIC, self.partition, offset, self.group, self._apply, offset, value, ahead)
         if not isinstance(outputs, Unhandled):
             self._applied.append((offset, value))
             return outputs
@@ -225,8 +257,11 @@ class GroupDecider:
         DEAD_LETTERS.labels(STAGE).inc()
         return True
 
-    def _apply(self, offset: int, value: bytes) -> list[NewRecord]:
+    def _apply(self, offset: int, value: bytes, ahead: SliceAhead | None = None) -> list[NewRecord]:
         state, writer = self._state, self._writer
+        if ahead is not None:
+            out = apply(state, ahead.record, offset, evaluated=ahead.evaluated)
+            return writer.encode(state, out, offset, ahead.encoded)
         record = decode_work(value)
         if record.g != self.group or not 0 <= record.stamp < _STAMP_MAX:
             self._check(record)

@@ -4,6 +4,7 @@ again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +22,7 @@ from state.model.records import Emission, Outputs
 from state.model.topics import DELIVER
 
 if TYPE_CHECKING:
+    from flows.steps.decide.slice_outputs import SliceRecord
     from state.decide.group import GroupState  # with columns, which are heavy: transactional writes the same records
 
 _encode = msgspec.json.Encoder().encode
@@ -46,8 +48,10 @@ class OutputWriter:
         self._key = str(group).encode()
         self._seq = seq_of(SOURCE, group)
 
-    def encode(self, state: GroupState, out: Outputs, offset: int) -> list[NewRecord]:
-        """Every output of the work record at `offset`."""
+    def encode(
+        self, state: GroupState, out: Outputs, offset: int, encoded: Sequence[SliceRecord | None] | None = None
+    ) -> list[NewRecord]:
+        """Every output of the work record at `offset`; `encoded`: what its only slice leaves behind, where known."""
         others = [
             self._record("inbox", self._partition, each.user.encode(), _encode(each), INBOX.json, offset, ordinal)
             for ordinal, each in enumerate(out.inbox)
@@ -55,7 +59,7 @@ class OutputWriter:
         if out.emissions or out.withdrawals:
             others += self._deliveries(out, offset, state.ahead)
         if out.slices:
-            others += self._slices(state, out, offset)
+            others += self._slices(state, out, offset, encoded)
         if not out.slices or all(part.is_new for part in out.slices):
             return self._ledger(out, offset, 0) + others
         # Who was held again in a slice may have ended alone since; never the other way round.
@@ -80,13 +84,17 @@ class OutputWriter:
         )  # fmt: skip
         return self._record("ledger", self._partition, self._key, _encode(counts), COUNTS.json, offset, 1 << 30)
 
-    def _slices(self, state: GroupState, out: Outputs, offset: int) -> list[NewRecord]:
+    def _slices(
+        self, state: GroupState, out: Outputs, offset: int, encoded: Sequence[SliceRecord | None] | None
+    ) -> list[NewRecord]:
         """Batches, numbered from the middle of the ordinals on: single records come before them."""
         from flows.steps.decide.slice_outputs import slice_records  # with pyarrow, which is heavy
 
-        encoded = [(record, part.event.priority) for part in out.slices for record in slice_records(state, part)]
+        slices = [slice_records(state, part) for part in out.slices] if encoded is None else [encoded]
+        pairs = zip(out.slices, slices, strict=True)
+        numbered = [(record, part.event.priority) for part, written in pairs for record in written]
         records = []
-        for ordinal, (each, priority) in enumerate(encoded, start=_SLICE_ORDINALS):
+        for ordinal, (each, priority) in enumerate(numbered, start=_SLICE_ORDINALS):
             if each is None:
                 continue
             in_lane = each.topic not in ("ledger", "inbox")

@@ -4,7 +4,8 @@ A slice of a star's post takes decide milliseconds, and there are hundreds of th
 comes behind them in the log, and most often concerns another key group, which need not wait. So slices that are not
 decided at once wait here, and with them what comes behind them for their own group: the order within a key group is
 that of the log, and a group's stored offset says how far it is. A group where an event for named people waits goes
-first. An end of the flow decides what is left.
+first. An end of the flow decides what is left. Slices of one event that wait behind each other may be looked at
+together before their turns.
 
 A tick at which something is due waits in the same way once the time of a turn is over: after an outage one tick
 releases in each group what was held for hours, and what all groups release at once would be in memory before any of it
@@ -21,12 +22,15 @@ from typing import NamedTuple
 
 from connectors.log import NewRecord
 from flows.steps.alternation import Alternation
-from flows.steps.decide.group import GroupDecider, stamp_of
+from flows.steps.decide.group import GroupDecider, SliceAhead, stamp_of
 
 _TURN_S = 0.02
 _SLICE, _EVENT = b'{"k":"slice",', b'{"k":"event",'
 WorkEntry = tuple[int, bytes]
 """Offset and value of a record of `work`."""
+LookAhead = Callable[[Iterator[tuple[GroupDecider, WorkEntry]]], dict[GroupDecider, SliceAhead | None]]
+GROUPS_MAX = 16
+"""So many are looked at together."""
 
 
 class _InTurns(NamedTuple):
@@ -58,6 +62,8 @@ class _OfWorker:
         self.leader: object = None
         self.decided: dict[GroupDecider, None] = {}
         """By the leader, since this was last asked for."""
+        self.ahead: dict[GroupDecider, SliceAhead | None] = {}
+        """What was found of the next record of groups that wait."""
 
     def put(self, each: _InTurns) -> None:
         """Let it wait."""
@@ -78,6 +84,10 @@ class _OfWorker:
                 del self.events[decider]
         return each
 
+    def next_of_groups(self) -> Iterator[tuple[GroupDecider, WorkEntry]]:
+        """Whose turns come next, while no event for named people waits."""
+        return ((decider, queue[0].entry) for decider, queue in self.waiting.items())
+
     def gives_way(self) -> bool:
         """Whether the turn is put off, once: what events for named people lead to leaves the step first."""
         self.gave_way, self.gives = self.gives and not self.gave_way, False
@@ -87,9 +97,11 @@ class _OfWorker:
 class SliceTurns:
     """Of one process; each worker, which is a thread, has its own."""
 
-    def __init__(self, room: int, monotonic: Callable[[], float]) -> None:
-        """`room`: so many records of a partition may wait, and a portion of the source more."""
-        self._room, self._monotonic = room, monotonic
+    def __init__(self, room: int, monotonic: Callable[[], float], look_ahead: LookAhead = lambda _waiting: {}) -> None:
+        """`room`: so many records of a partition may wait, and a portion of the source more. `look_ahead` may evaluate
+        the first of those that come next, each the next record of its group.
+        """
+        self._room, self._monotonic, self._look_ahead = room, monotonic, look_ahead
         self._workers: dict[int, _OfWorker] = {}
         self._lock = threading.Lock()
         self._stamps = defaultdict[int, Counter[int]](Counter)
@@ -179,6 +191,8 @@ class SliceTurns:
             self._waits[decider.partition] += 1
 
     def _next(self, mine: _OfWorker) -> list[NewRecord]:
+        if not mine.ahead and not mine.events:
+            mine.ahead = self._look_ahead(islice(mine.next_of_groups(), GROUPS_MAX))
         decider, entry, stamp = mine.take()
         mine.decided[decider] = None
         with self._lock:
@@ -187,7 +201,8 @@ class SliceTurns:
             if not stamps[stamp]:
                 del stamps[stamp]
             self._waits[decider.partition] -= 1
-        return decider.decide([entry])
+        ahead = mine.ahead.pop(decider, None)
+        return decider.decide([entry]) if ahead is None else decider.decide([entry], ahead)
 
 
 def _next_long(decider: GroupDecider, entries: Sequence[WorkEntry], begin: int, *, over: bool) -> int:

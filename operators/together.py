@@ -1,0 +1,58 @@
+"""The slices of one event for several key groups, evaluated together: most of what a small one costs does not depend on
+how many recipients there are.
+
+Nothing is changed by it. Each group then applies its own record, as if it had been evaluated then.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from operators.bulk import Evaluated, decides_in_bulk, evaluate_slices
+from operators.bulk_rules import RowNumbers, scope_of
+from operators.columns import columns_of
+from operators.fan_out import audience_rows, in_hash_range
+from operators.filter import event_outcome
+from state.decide.group import GroupState
+from state.model.registry import TypeProfile
+from state.model.work import SliceWork
+
+ROWS_MAX = 4_096
+"""Recipients that are evaluated together: with more, what a slice costs is theirs."""
+
+
+def evaluate_together(record: SliceWork, states: Sequence[GroupState], places: Sequence[int]) -> list[Evaluated | None]:
+    """What the record, at these places of `work`, comes to in groups of one worker; None: not together with others."""
+    found: list[Evaluated | None] = [None] * len(states)
+    first, together, count = states[0], list[tuple[int, RowNumbers]](), 0
+    profile, now = first.registry.profile(record.event.type), max(first.now, record.stamp)
+    for number, state in enumerate(states):
+        if not _alike(state, first, profile, now, record):
+            continue
+        rows = in_hash_range(state, audience_rows(state, record.event), int(record.hash_from), int(record.hash_to))
+        count += len(rows)
+        if count > ROWS_MAX:
+            break
+        if decides_in_bulk(state, record.event, profile, len(rows)):
+            together.append((number, np.asarray(rows, np.intp)))
+    if len(together) > 1:
+        groups, columns = [(states[number], rows) for number, rows in together], columns_of(first.users.preferences)
+        scope = scope_of(groups, columns, record.event, now, record.ahead, is_new=True)
+        final = event_outcome(first, record.event, profile, now, 0)
+        slices = evaluate_slices(scope, [places[number] for number, _ in together], final)
+        for (number, _), evaluated in zip(together, slices, strict=True):
+            found[number] = evaluated
+    return found
+
+
+def _alike(state: GroupState, first: GroupState, profile: TypeProfile, now: int, record: SliceWork) -> bool:
+    """Whether a group sees the event as the first one does, and at once: nothing that waits comes before it."""
+    return (
+        state.users.preferences is first.users.preferences
+        and max(state.now, record.stamp) == now
+        and state.pending.next_due() > now
+        and state.kills.active == first.kills.active
+        and state.registry.version == first.registry.version
+        and state.registry.profile(record.event.type) == profile
+        and state.tzdata_version == first.tzdata_version
+    )
