@@ -104,7 +104,6 @@ PACKED = pa.schema(
     [(name, PACKED_TEXT if kind == _TEXT and name not in DISTINCT else kind) for name, kind in _COLUMNS.items()]
 )
 """The same columns, texts that repeat as dictionaries: what is made of records, merged and written to Parquet."""
-_PACKED_TYPES = [(field.name, field.type) for field in PACKED]
 COLUMNS_OF = {kind: [name for name, _ in dict(_COMMON + fields + _PLACE).items()] for kind, fields in _FIELDS.items()}
 """By kind, the columns in which its records are not null."""
 _TIMES = {"decision": "decided_at", "emission": "decided_at", "delivery": "at", "outcome": "at"}
@@ -192,6 +191,21 @@ def packed_ledger(records: Sequence[LogRecord]) -> tuple[pa.Table, list[RefusedR
     return pa.concat_tables([PACKED.empty_table(), *tables]), refused
 
 
+def slice_tables(
+    records: Sequence[LogRecord], kinds: Sequence[str], schema: pa.Schema, chosen: Callable[[Any], Any] | None = None
+) -> list[pa.Table]:
+    """Columns of the rows of slices: a table of decisions and one of emissions, if these are wanted and there are any.
+
+    :param chosen: leaves of a slice's columns the recipients that are wanted. None: all are.
+    :raises MalformedRecordError: one cannot be read.
+    """
+    ordered = sorted(((record, _told_by(record)[1]) for record in records), key=lambda placed: placed[1].group)
+    (decisions, emissions), decided, emitted = slices.expand_many([record.value for record, _ in ordered], chosen)
+    made = (("decision", decisions, decided), ("emission", emissions, emitted))
+    wanted = ((kind, table, rows) for kind, table, rows in made if kind in kinds and table is not None)
+    return [_complete(kind, table, ordered, rows, schema) for kind, table, rows in wanted]
+
+
 def all_columns(table: pa.Table) -> pa.Table:
     """A packed table of some columns with the others too, which are null."""
     return _table({name: table[name] for name in table.column_names}, len(table))
@@ -274,11 +288,9 @@ def _from_arrow(kind: str, group: list[_Placed]) -> list[pa.Table]:
     """Records with the same columns become one table, slices one of decisions and one of emissions."""
     if kind == "counts":
         raise MalformedRecordError("they are JSON")
-    ordered = sorted(group, key=lambda placed: placed[1].group)
     if kind == _SLICE:
-        (decisions, emissions), decided, emitted = slices.expand_many([record.value for record, _ in ordered])
-        of_emissions = [] if emissions is None else [_complete("emission", emissions, ordered, emitted)]
-        return [_complete("decision", decisions, ordered, decided), *of_emissions]
+        return slice_tables([record for record, _ in group], ("decision", "emission"), PACKED)
+    ordered = sorted(group, key=lambda placed: placed[1].group)
     alike: dict[pa.Schema, list[tuple[_Placed, pa.Table]]] = {}
     for placed in ordered:
         table = batch_table(placed[0].value, kind)
@@ -291,21 +303,22 @@ def _joined(kind: str, alike: list[tuple[_Placed, pa.Table]]) -> pa.Table:
     return _complete(kind, pa.concat_tables([table for _, table in alike]), [placed for placed, _ in alike], rows)
 
 
-def _complete(kind: str, table: pa.Table, group: list[_Placed], rows: _Rows) -> pa.Table:
-    """All columns of the ledger, from those of a kind, the places of its records, and how many rows each of them has.
+def _complete(kind: str, table: pa.Table, group: list[_Placed], rows: _Rows, schema: pa.Schema = PACKED) -> pa.Table:
+    """All columns of a schema, from those of a kind, the places of its records, and how many rows each of them has.
 
     :raises MalformedRecordError: a field that every record of the kind has is null.
     """
     for name in _REQUIRED[kind]:
         if name not in table.column_names or table[name].null_count:
             raise MalformedRecordError(f"{kind}.{name}: missing")
+    there = {name for name, _ in _FIELDS[kind]}.intersection(table.column_names)
     columns: dict[str, Any] = {
-        name: packed(table[name], PACKED.field(name).type) for name, _ in _FIELDS[kind] if name in table.column_names
+        field.name: packed(table[field.name], field.type) for field in schema if field.name in there
     }
     columns["kind"] = repeated([kind], PACKED_TEXT, np.array([len(table)]))
-    columns["time"] = columns[_TIMES[kind]]
-    columns["key_group"] = _key_groups(columns["user"], group, rows)
-    return _table(columns | _place_columns(group, rows), len(table))
+    columns["time"] = columns.get(_TIMES[kind], table[_TIMES[kind]])
+    columns["key_group"] = _key_groups(table["user"], group, rows)
+    return _table(columns | _place_columns(group, rows), len(table), schema)
 
 
 def _key_groups(users: Any, group: list[_Placed], rows: _Rows) -> Any:
@@ -357,9 +370,12 @@ def _place_columns(group: Sequence[_Placed], rows: _Rows) -> dict[str, Any]:
     }
 
 
-def _table(columns: dict[str, Any], rows: int) -> pa.Table:
-    made = [columns[name] if name in columns else pa.nulls(rows, kind) for name, kind in _PACKED_TYPES]
-    return pa.table(made, schema=PACKED)
+def _table(columns: dict[str, Any], rows: int, schema: pa.Schema = PACKED) -> pa.Table:
+    made = [
+        columns[field.name].cast(field.type) if field.name in columns else pa.nulls(rows, field.type)
+        for field in schema
+    ]
+    return pa.table(made, schema=schema)
 
 
 def _holding(kind: str, table: pa.Table, rows: _Rows, lowest: dict[str, _Rows]) -> _Rows:

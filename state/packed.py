@@ -16,6 +16,7 @@ dictionary_of: Any = pa.DictionaryArray.from_arrays
 join: Any = pa.concat_arrays
 _TEXT = pa.string()
 _NUMBER = pa.int32()
+DICTIONARY_MAX = 256
 PACKED_TEXT: Any = pa.dictionary(_NUMBER, _TEXT)
 
 
@@ -62,7 +63,29 @@ def packed_rows(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table([packed(table[field.name], field.type) for field in fields], schema=pa.schema(fields))
 
 
-def without_large_dictionaries(table: pa.Table, most: int = 256) -> pa.Table:
+def with_sorted_texts(table: pa.Table) -> pa.Table:
+    """A table in one piece whose dictionaries have what its rows have and no more, small ones in order: equal tables
+    are then equal bytes.
+    """
+    columns = [_with_sorted_texts(table.column(number).chunk(0)) for number in range(table.num_columns)]
+    return pa.table(columns, schema=table.schema)
+
+
+def _with_sorted_texts(column: Any) -> Any:
+    if not pa.types.is_dictionary(column.type) or (len(column.dictionary) == 1 and column.null_count < len(column)):
+        return column
+    numbers = pc.fill_null(column.indices, len(column.dictionary)).to_numpy()
+    used = np.flatnonzero(np.bincount(numbers, minlength=len(column.dictionary))[: len(column.dictionary)])
+    if len(used) > DICTIONARY_MAX:
+        return column  # it becomes plain texts
+    texts = column.dictionary.take(pa.array(used))
+    order = pc.sort_indices(texts).to_numpy()
+    places = np.zeros(len(column.dictionary), np.int32)
+    places[used[order]] = np.arange(len(used))
+    return dictionary_of(pa.array(places).take(column.indices), texts.take(pa.array(order)))
+
+
+def without_large_dictionaries(table: pa.Table, most: int = DICTIONARY_MAX) -> pa.Table:
     """Plain texts in columns of which a chunk has more different ones: Parquet would write the whole dictionary into
     each row group.
     """

@@ -4,7 +4,7 @@ A slice says once what is the same for all, or for all who ended alike, and hold
 `expand` makes of it exactly the decisions and emissions that would have been written one by one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -37,6 +37,13 @@ SCHEMA = b"slice/1+arrow"
 _LONG = pa.int64()
 _ALWAYS = frozenset({"user", "ending", "cap_hour", "cap_day", "preference_age", "endpoint_age"})
 _OF_EMISSIONS = frozenset({"tag", "deliveries"})
+_TYPES = {"user": TEXT, "tag": pa.binary(8)}
+_NUMBERS = frozenset({"ending", "cap_hour", "cap_day", "preference_age", "endpoint_age", "held_ms", "deliveries"})
+_WITHOUT_NULLS = ("user", "ending", "cap_hour", "cap_day", "tag")
+
+
+_REFUSED = (*UNDECODABLE, pa.ArrowException, KeyError, IndexError, OverflowError)
+_UNFIT = (*_REFUSED, MalformedRecordError)
 
 
 class SliceEnding(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -105,6 +112,14 @@ class ExpandedTogether(NamedTuple):
     decisions: npt.NDArray[np.int64]
     """How many each slice has."""
     emissions: npt.NDArray[np.int64]
+
+
+class SliceOutline(NamedTuple):
+    """What a slice says of all its records."""
+
+    facts: SliceFacts
+    rows: int
+    """Its decisions and emissions."""
 
 
 class _SliceRows(NamedTuple):
@@ -210,17 +225,62 @@ def expand(value: bytes) -> Expanded:
     return expand_many([value]).expanded
 
 
-def expand_many(values: Sequence[bytes]) -> ExpandedTogether:
-    """Many small ones cost little more than one large one. Raises as `expand`, and where they do not fit together."""
+def expand_many(values: Sequence[bytes], chosen: Callable[[Any], Any] | None = None) -> ExpandedTogether:
+    """Many small ones cost little more than one large one. Raises as `expand`, and where they do not fit together.
+
+    :param chosen: what it leaves of each slice's columns is expanded. None: everything.
+    """
     try:
         tables = [batch_table(value, "slice") for value in values]
-        rows = _together(tables, [_facts.decode(common_json(table, "slice")) for table in tables])
-        emitted = rows.has("emitted")
-        emissions = np.bincount(rows.of[emitted], minlength=len(values))
-        sizes = np.array([len(table) for table in tables], np.int64)
-        return ExpandedTogether(_expanded(rows, emitted), sizes, emissions)
-    except (*UNDECODABLE, pa.ArrowException, KeyError, IndexError, OverflowError) as error:
+        facts = [_facts.decode(common_json(table, "slice")) for table in tables]
+        return _expanded_together(tables if chosen is None else [chosen(table) for table in tables], facts)
+    except _REFUSED as error:
         raise MalformedRecordError(f"slice: {error}") from error
+
+
+def _expanded_together(tables: Sequence[Any], facts: Sequence[SliceFacts]) -> ExpandedTogether:
+    rows = _together(tables, facts)
+    emitted = rows.has("emitted")
+    emissions = np.bincount(rows.of[emitted], minlength=len(tables))
+    sizes = np.array([len(table) for table in tables], np.int64)
+    return ExpandedTogether(_expanded(rows, emitted), sizes, emissions)
+
+
+def outlines(values: Sequence[bytes]) -> list[SliceOutline | None]:
+    """Of each slice; None where `expand_many` might refuse it, alone or beside the others.
+
+    Columns are converted value by value: where their types fit, what the first row does all rows do.
+    """
+    found: list[SliceOutline | None] = [None] * len(values)
+    firsts: list[tuple[Any, SliceFacts]] = []
+    for number, value in enumerate(values):
+        try:
+            table = batch_table(value, "slice")
+            facts = _facts.decode(common_json(table, "slice"))
+            ending = _together([table], [facts]).ending if _is_as_written(table) else ()
+        except _UNFIT:
+            continue  # who expands it says why
+        if len(ending):
+            emitted = int(np.count_nonzero(_has(facts.endings, "emitted")[ending]))
+            found[number] = SliceOutline(facts, len(table) + emitted)
+            firsts.append((table.slice(0, 1), facts))
+    try:
+        _expanded_together([table for table, _ in firsts], [facts for _, facts in firsts])
+    except _UNFIT:
+        return [None] * len(values)
+    return found
+
+
+def _is_as_written(table: Any) -> bool:
+    """Whether there is nothing but columns of `encode_slice`, of its types."""
+    return all(
+        column.type == _TYPES[name] if name in _TYPES else name in _NUMBERS and _is_narrow(column.type)
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    ) and not any(name in table.column_names and table[name].null_count for name in _WITHOUT_NULLS)
+
+
+def _is_narrow(kind: Any) -> bool:
+    return bool(kind == _LONG or (pa.types.is_integer(kind) and kind.bit_width <= 32))
 
 
 def _together(tables: Sequence[Any], facts: Sequence[SliceFacts]) -> _SliceRows:

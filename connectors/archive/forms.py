@@ -1,8 +1,8 @@
 """What the parts of an archived topic hold, and how the parts of an hour become one.
 
 `LEDGER`, also of topic `outcomes`: the columns of `state/ledger.py`. The parts of some seconds have the batches of
-fan-outs by key group. A merge keeps the last state of each key, and puts the rows in order: by kind, key group, user
-and time.
+fan-outs by key group, and large slices lie beside them as they are (`slice_parts`). A merge makes rows of these, keeps
+the last state of each key, and puts the rows in order: by kind, key group, user and time. Equal rows are equal bytes.
 `RAW`: the topic's records as they are, every one of them, in the order of their offsets:
 
 | column | type | is |
@@ -24,10 +24,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from connectors.archive.manifest import PART_SUFFIX, SLICE_SUFFIX
 from connectors.archive.part_ends import BOUNDED, FILTERED, FILTERED_MERGED, opened_part
+from connectors.archive.slice_parts import SLICE_SCHEMA, joined_slices, key_groups_of, rows_of_groups
 from connectors.log.interface import Headers, Record
 from state.ledger import COLUMNS_OF, DISTINCT, KINDS, PACKED, SCHEMA, all_columns, latest
-from state.packed import PACKED_TEXT, order_numbers, packed_rows, taken, without_large_dictionaries
+from state.packed import (
+    PACKED_TEXT,
+    order_numbers,
+    packed_rows,
+    taken,
+    with_sorted_texts,
+    without_large_dictionaries,
+)
 
 pc: Any = pyarrow.compute  # its stubs refuse dictionaries
 _RAW_FIELDS: list[tuple[str, pa.DataType]] = [
@@ -79,6 +88,11 @@ class ArchiveForm:
     """Small parts of an hour that goes on as one table; None: nobody queries them while they are young."""
     ordered: bool
     """Whether rows are in the order of offsets, so that a part covers a range of offsets."""
+    suffix: str = PART_SUFFIX
+    row_group_rows: int | None = None
+    """None: as many as the archive's options say."""
+    rows: Callable[[pa.Table], int] = len
+    """How many a table stands for."""
 
 
 def every_state(files: Sequence[Path]) -> pa.Table:
@@ -93,18 +107,27 @@ def every_state(files: Sequence[Path]) -> pa.Table:
 def latest_states(files: Sequence[Path], rows_max: int) -> Iterator[pa.Table]:
     """The last state of each key; the states of a key are in one key group."""
     groups, rows = np.array([], np.int16), 0
+    of_slices = [file for file in files if file.suffix == SLICE_SUFFIX]
+    plain = [file for file in files if file.suffix != SLICE_SUFFIX]
     for file in files:
-        with opened_part(file) as part:
-            column = part.read(columns=["key_group"], use_threads=False)["key_group"].to_numpy()
+        column = key_groups_of(file) if file.suffix == SLICE_SUFFIX else _key_groups_of_rows(file)
         groups, rows = np.union1d(groups, column), rows + len(column)
     for piece in np.array_split(groups, min(-(-rows // rows_max), len(groups))):
         low, high = int(piece[0]), int(piece[-1])
-        yield pa.concat_tables([_latest_of(_rows(files, kind, low, high)) for kind in KINDS])
+        made = rows_of_groups(of_slices, low, high)
+        yield pa.concat_tables([_latest_of(_rows(plain, kind, low, high, made.pop(kind, None))) for kind in KINDS])
 
 
-def _rows(files: Sequence[Path], kind: str, low: int, high: int) -> pa.Table:
-    """Of one kind and the key groups from `low` to `high`. A data set of Arrow takes three times as long."""
-    found = []
+def _key_groups_of_rows(file: Path) -> Any:
+    with opened_part(file) as part:
+        return part.read(columns=["key_group"], use_threads=False)["key_group"].to_numpy()
+
+
+def _rows(files: Sequence[Path], kind: str, low: int, high: int, made: pa.Table | None) -> pa.Table:
+    """Of one kind and the key groups from `low` to `high`, with those that were made of slices. A data set of Arrow
+    takes three times as long.
+    """
+    found = [] if made is None else [made.select(COLUMNS_OF[kind])]
     for file in files:
         with opened_part(file, read_dictionary=_PACKED_NAMES) as part:
             of = part.schema_arrow.names.index("kind"), part.schema_arrow.names.index("key_group")
@@ -112,7 +135,7 @@ def _rows(files: Sequence[Path], kind: str, low: int, high: int) -> pa.Table:
                 n for n in range(part.num_row_groups) if _may_hold(part.metadata.row_group(n), of, kind, low, high)
             ]
             found.append(part.read_row_groups(chosen, columns=COLUMNS_OF[kind], use_threads=False))
-    table = pa.concat_tables(found, promote_options="default")
+    table = pa.concat_tables(found or [PACKED.empty_table()], promote_options="default")
     group = table["key_group"]
     fits = pc.and_(
         pc.equal(table["kind"].cast(pa.string()), kind),
@@ -136,7 +159,7 @@ def _latest_of(table: pa.Table) -> pa.Table:
     if "user" in held.column_names:  # counts are of no user
         groups = groups + order_numbers(held["user"])
     keys = (held["log_offset"].to_numpy(), held["time"].to_numpy(), groups)
-    return all_columns(taken(held, np.lexsort(keys)))
+    return all_columns(with_sorted_texts(taken(held, np.lexsort(keys))))
 
 
 def every_record(files: Sequence[Path], rows_max: int) -> Iterator[pa.Table]:
@@ -164,10 +187,19 @@ def row_groups(file: Path, first: int = 0, end: int | None = None) -> Iterator[p
                 yield part.read_row_group(number, use_threads=False)
 
 
+_OF_SLICES: WriteOptions = {
+    "use_dictionary": [field.name for field in SLICE_SCHEMA if field.type == pa.string()],
+    "write_statistics": list(BOUNDED), "store_schema": False,
+}  # fmt: skip
 LEDGER = ArchiveForm(
     PACKED, "log_ms", _filtered(FILTERED), _filtered(FILTERED_MERGED), without_large_dictionaries, latest_states,
     every_state, ordered=False,
 )  # fmt: skip
+SLICES = ArchiveForm(
+    SLICE_SCHEMA, "log_ms", _OF_SLICES, _OF_SLICES, lambda table: table, latest_states, joined_slices, ordered=False,
+    suffix=SLICE_SUFFIX, row_group_rows=8, rows=lambda table: pc.sum(table["rows"]).as_py(),
+)  # fmt: skip
+"""What lies beside the rows of the ledger until it is merged into them."""
 _RAW_OPTIONS: WriteOptions = {"use_dictionary": False}
 """Nearly every value is another one: dictionaries took a third of the time, and more room than they saved."""
 RAW = ArchiveForm(

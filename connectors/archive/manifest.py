@@ -8,8 +8,9 @@
      "digest": "5ca1ab1e5ca1ab1e"}
 
 `offset` is the first offset of the topic that no part includes; `hour` is the log's time in hours since 1970;
-`serial` is the number of the next part. A part of raw records holds all that the log had in [`first`, `end`); where the
-next part begins later, records are missing. Parts of the ledger have -1 there, since a merge drops superseded states.
+`serial` is the number of the next part; one of slices (`.slices`) has that of the rows that were written with it. A
+part of raw records holds all that the log had in [`first`, `end`); where the next part begins later, records are
+missing. Parts of the ledger have -1 there, since a merge drops superseded states.
 `retired` parts are used by older queries only, and are removed when these had time to end. A manifest is written to
 another file, flushed and renamed: a reader finds the old one or the new one. `digest` is that of all before it and a
 brace; earlier releases wrote none. `manifest.copy.json` is the same once more, for the day when the first is damaged.
@@ -17,7 +18,7 @@ brace; earlier releases wrote none. `manifest.copy.json` is the same once more, 
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -30,7 +31,7 @@ from state.model.errors import UNDECODABLE, StateDamagedError, StateVersionError
 
 VERSION = 1
 FILE, COPY = "manifest.json", "manifest.copy.json"
-PART_SUFFIX = ".parquet"
+PART_SUFFIX, SLICE_SUFFIX = ".parquet", ".slices"
 _DIGEST = b',"digest":"'
 _FIRST_PART = "0000000000"
 """Its name begins so. It may be there before there is a manifest."""
@@ -116,7 +117,12 @@ def _end_behind(body: bytes) -> bytes:
 
 
 def _had_manifest(directory: Path) -> bool:
-    return any(not part.name.startswith(_FIRST_PART) for part in directory.glob(f"*{PART_SUFFIX}"))
+    return any(not part.name.startswith(_FIRST_PART) for part in part_files(directory))
+
+
+def part_files(directory: Path) -> Iterator[Path]:
+    """All files that are parts by their names."""
+    return (file for file in directory.glob("*") if file.suffix in (PART_SUFFIX, SLICE_SUFFIX))
 
 
 def mended_manifest(directory: Path) -> ArchiveManifest:

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
 
-from connectors.archive.forms import LEDGER, ArchiveForm
-from connectors.archive.manifest import PART_SUFFIX, ArchiveManifest, Part, Retired, mended_manifest, write_manifest
+from connectors.archive.forms import LEDGER, SLICES, ArchiveForm
+from connectors.archive.manifest import ArchiveManifest, Part, Retired, mended_manifest, part_files, write_manifest
 from connectors.archive.part_ends import digests_of
 from connectors.metrics import ARCHIVE_DAMAGE, ARCHIVE_PARTS, ARCHIVE_ROWS
 from state.disk.files import rename_flushed
@@ -74,15 +74,20 @@ class ArchiveWriter:
         """Go on at this offset, since the log retains nothing below; takes hold with the next `write`."""
         self._manifest = msgspec.structs.replace(self._manifest, offset=offset)
 
-    def write(self, table: pa.Table, offset: int) -> None:
-        """Add a part (none, if the table is empty) and make `offset` the place to go on."""
+    def write(self, table: pa.Table, offset: int, kept: pa.Table | None = None) -> None:
+        """Add a part, and one of slices that are kept as they are (none, if the table is empty), and make `offset` the
+        place to go on. The two have one number.
+        """
+        serial = self._manifest.serial
         manifest = msgspec.structs.replace(self._manifest, offset=offset)
-        if len(table):
-            hour: int = table[self._form.log_time][0].as_py() // HOUR_MS
-            span = (self.offset, offset) if self._form.ordered else _NO_SPAN
-            manifest = self._with_part(manifest, table, hour, span, compacted=False)
+        for form, rows in ((self._form, table), (SLICES, kept)):
+            if rows is not None and len(rows):
+                hour: int = rows[form.log_time][0].as_py() // HOUR_MS
+                span = (self.offset, offset) if form.ordered else _NO_SPAN
+                manifest = msgspec.structs.replace(manifest, serial=serial)
+                manifest = self._with_part(manifest, rows, hour, span, form=form)
+                ARCHIVE_ROWS.inc(form.rows(rows))
         self._commit(manifest)
-        ARCHIVE_ROWS.inc(len(table))
 
     def merge_hours(self, now_ms: int) -> int:
         """Merge the parts of each hour that ended, and join small ones of the others. Gives the hours merged.
@@ -119,12 +124,14 @@ class ArchiveWriter:
         small = [
             part for part in parts if not part.compacted and part.rows * _ALIKE <= 2 * self._options.row_group_rows
         ]
-        [(size, number)] = Counter(part.rows.bit_length() // 4 for part in small).most_common(1) or [(0, 0)]
-        if number >= _ALIKE and self._form.joined is not None:
-            alike = [part for part in small if part.rows.bit_length() // 4 == size][:_ALIKE]
-            table = self._form.joined([self._directory / part.file for part in alike])
-            self._commit(self._with_part(_without(self._manifest, alike, now_ms), table, hour, compacted=False))
-            ARCHIVE_PARTS.labels("merged").inc(len(alike))
+        for form in (self._form, SLICES):
+            mine = [part for part in small if part.file.endswith(form.suffix)]
+            [(size, number)] = Counter(part.rows.bit_length() // 4 for part in mine).most_common(1) or [(0, 0)]
+            if number >= _ALIKE and form.joined is not None:
+                alike = [part for part in mine if part.rows.bit_length() // 4 == size][:_ALIKE]
+                table = form.joined([self._directory / part.file for part in alike])
+                self._commit(self._with_part(_without(self._manifest, alike, now_ms), table, hour, form=form))
+                ARCHIVE_PARTS.labels("merged").inc(len(alike))
 
     def drop_old(self, now_ms: int) -> int:
         """Drop the hours that are past their retention: out of the manifest now, off the disk when no query uses them
@@ -178,18 +185,20 @@ class ArchiveWriter:
         hour: int,
         span: tuple[int, int] = _NO_SPAN,
         *,
-        compacted: bool,
+        compacted: bool = False,
+        form: ArchiveForm | None = None,
     ) -> ArchiveManifest:
-        draft = self._directory / f"{manifest.serial:010}{PART_SUFFIX}"
-        options = self._form.written_merged if compacted else self._form.written
+        form = form or self._form
+        draft = self._directory / f"{manifest.serial:010}{form.suffix}"
+        group_rows = form.row_group_rows or self._options.row_group_rows
         pq.write_table(
-            self._form.unfolded(table), draft, compression="zstd", row_group_size=self._options.row_group_rows,
-            write_batch_size=self._options.row_group_rows, write_page_checksum=True, **options,
+            form.unfolded(table), draft, compression="zstd", row_group_size=group_rows, write_batch_size=group_rows,
+            write_page_checksum=True, **(form.written_merged if compacted else form.written),
         )  # fmt: skip
         path = draft.with_stem("-".join([draft.stem, *digests_of(draft)]))
         rename_flushed(draft, path)
         ARCHIVE_PARTS.labels("written").inc()
-        part = Part(path.name, hour, len(table), path.stat().st_size, compacted, *span)
+        part = Part(path.name, hour, form.rows(table), path.stat().st_size, compacted, *span)
         return msgspec.structs.replace(manifest, serial=manifest.serial + 1, parts=(*manifest.parts, part))
 
     def _commit(self, manifest: ArchiveManifest) -> None:
@@ -198,7 +207,7 @@ class ArchiveWriter:
 
     def _remove_unnamed(self) -> None:
         named = {part.file for part in self._manifest.parts} | {retired.file for retired in self._manifest.retired}
-        self._unlink(path.name for path in self._directory.glob(f"*{PART_SUFFIX}") if path.name not in named)
+        self._unlink(path.name for path in part_files(self._directory) if path.name not in named)
 
     def _unlink(self, names: Iterable[str]) -> None:
         for name in names:

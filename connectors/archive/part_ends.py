@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,7 +38,7 @@ FILTERED_MERGED: Final = ("event_id",)
 each row of a fan-out has an `emission_id` of its own: a filter would take more room than all else of it.
 """
 _PARTS_KEPT = 4_096
-_ASKED_MAX = 16
+ASKED_MAX = 16
 """With more values, one of them is nearly always there."""
 _BLOCK_BYTES, _TAIL_BYTES = 32, 8
 _WORDS: Final = (
@@ -102,6 +102,18 @@ def _digest_of_filters(file: Path, groups: Sequence[RowGroup]) -> list[str]:
     return [digest.hexdigest()] if places else []
 
 
+class Extent(Protocol):
+    """What is known of some rows before they are read."""
+
+    def may_lie(self, name: str, low: Any, high: Any) -> bool:
+        """Whether a value of a column may be of [low, high]."""
+        ...
+
+    def may_have(self, name: str, values: Sequence[Any]) -> bool:
+        """Whether a column may have one of the values."""
+        ...
+
+
 class RowGroup(NamedTuple):
     """What is known of a row group of a part before it is read."""
 
@@ -123,7 +135,7 @@ class RowGroup(NamedTuple):
         :raises FileNotFoundError: the part was merged away.
         """
         place = self.filters.get(name)
-        if place is None or len(values) > _ASKED_MAX:
+        if place is None or len(values) > ASKED_MAX:
             return True
         with self.file.open("rb", buffering=0) as file:
             return any(_may_have(file.fileno(), *place, value) for value in values)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from connectors.archive.part_ends import RowGroup, opened_part, row_groups_of
+from connectors.archive.part_ends import Extent, RowGroup, opened_part, row_groups_of
 from state.ledger import SCHEMA
 from state.packed import row_numbers
 
@@ -33,14 +33,20 @@ class RowTest(NamedTuple):
     columns: tuple[str, ...]
     passes: Callable[[pa.Table], Any]
     """For each row of a table that has the columns: true, false or null."""
-    possible: Callable[[RowGroup], bool] = bool
-    """Whether a row group may have a row that passes; so may any where nothing is given."""
+    possible: Callable[[Extent], bool] = bool
+    """Whether some rows may have one that passes; so may any where nothing is given."""
+    recipients: Callable[[pa.Table], Any] | None = None
+    """For each recipient of a slice, whose columns these are: whether his records may pass. None: each may."""
 
 
 def equal(name: str, value: Any) -> RowTest:
     """A column has this value."""
     wanted = pa.scalar(value)
-    return RowTest((name,), lambda table: pc.equal(table[name], wanted), _may_be(name, [value]))
+
+    def passes(table: pa.Table) -> Any:
+        return pc.equal(table[name], wanted)
+
+    return RowTest((name,), passes, _may_be(name, [value]), passes if name == "user" else None)
 
 
 def one_of(name: str, values: Sequence[str]) -> RowTest:
@@ -59,7 +65,7 @@ def one_of_numbers(name: str, numbers: Sequence[int]) -> RowTest:
     )
 
 
-def _may_be(name: str, values: Sequence[Any]) -> Callable[[RowGroup], bool]:
+def _may_be(name: str, values: Sequence[Any]) -> Callable[[Extent], bool]:
     low, high = min(values, default=None), max(values, default=None)
     return lambda group: bool(values) and group.may_lie(name, low, high) and group.may_have(name, values)
 

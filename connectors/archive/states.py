@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute
 import structlog
 
-from connectors.archive.manifest import read_manifest
+from connectors.archive.manifest import SLICE_SUFFIX, read_manifest
 from connectors.archive.parquet import HOUR_MS
 from connectors.archive.scan import (
     RowPlaces,
@@ -30,6 +30,7 @@ from connectors.archive.scan import (
     rows_at,
     within,
 )
+from connectors.archive.slice_parts import KeptSource
 from connectors.log.interface import Log, Record
 from connectors.log.read_to_ends import stored_batches
 from state.ledger import SCHEMA, empty_table, ledger_table
@@ -92,7 +93,7 @@ class TailSource:
         return self._table.select(list(names)).take(row_numbers(rows))
 
 
-Source = PartSource | TailSource
+Source = PartSource | KeptSource | TailSource
 Hours = dict[int, list[Source]]
 """What was written in each hour since 1970, by the log's time."""
 
@@ -133,7 +134,7 @@ class LedgerStates:
             directory = self._archive / topic / str(partition)
             manifest = read_manifest(directory)
             for part in manifest.parts:
-                hours.setdefault(part.hour, []).append(PartSource(directory / part.file, merged=part.compacted))
+                hours.setdefault(part.hour, []).append(_source_of(directory / part.file, merged=part.compacted))
             for table in self._tail((topic, partition), manifest.offset, group):
                 for hour, rows in _hours_of(table):
                     hours.setdefault(hour, []).append(TailSource(rows))
@@ -170,6 +171,10 @@ def of_people_of(decisions: pa.Table) -> list[RowTest]:
     """That a row is of a key group of these decisions, where they are of few: what came of them is too."""
     groups = pc.unique(decisions["key_group"])
     return [one_of_numbers("key_group", groups.to_pylist())] if 0 < len(groups) <= _GROUPS_MAX else []
+
+
+def _source_of(file: Path, *, merged: bool) -> Source:
+    return KeptSource(file) if file.suffix == SLICE_SUFFIX else PartSource(file, merged=merged)
 
 
 def _may_be_of(record: Record, group: int | None) -> bool:

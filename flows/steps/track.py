@@ -12,14 +12,16 @@ from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import structlog
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from connectors.archive.forms import LEDGER, RAW, ArchiveForm, raw_table
+from connectors.archive.forms import LEDGER, RAW, SLICES, ArchiveForm, raw_table
 from connectors.archive.manifest import COLUMNAR
 from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
+from connectors.archive.slice_parts import kept_slices
 from connectors.log.interface import Log, Record
 from connectors.log.source import SourceBatch, Tick
 from connectors.metrics import ARCHIVE_BEHIND_SECONDS
@@ -30,6 +32,18 @@ from state.ledger import packed_ledger
 
 Refusals = list[tuple[Record, Exception | None]]
 """Records that are no part of the archive, with what they raised; None: they ended the process."""
+
+
+class Converted(NamedTuple):
+    """What becomes of records."""
+
+    rows: pa.Table
+    slices: pa.Table
+    """What is kept as it is."""
+    refused: Refusals
+
+
+_NO_SLICES = SLICES.schema.empty_table()
 _CAREFUL_RECORDS = 256
 """Converted together after a death among many, before it is one by one: most deaths are no record's fault."""
 _TOGETHER = -2
@@ -48,6 +62,8 @@ class PartOptions:
     """As soon as so many were gathered."""
     bytes_max: int = 2 << 20
     """As soon as so many bytes were gathered: of slices some 130 000 rows, which take 100 MB as columns."""
+    kept_bytes: int = 24 << 10
+    """Slices of so many bytes are kept as they are until their hour is merged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +79,20 @@ class ArchivedTopic:
         """The ledger and what was heard later are archived as columns, every other topic as it is."""
         return LEDGER if self.name in COLUMNAR else RAW
 
-    def table(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals]:
-        """The rows of records, and what does not fit."""
+    def table(self, records: Sequence[Record]) -> Converted:
+        """The rows of records, slices that are kept, and what does not fit."""
         if self.name not in COLUMNAR:
-            return raw_table(records), []
-        table, refused = packed_ledger(records)
+            return Converted(raw_table(records), _NO_SLICES, [])
+        kept, others = kept_slices(records, self.parts.kept_bytes)
+        table, refused = packed_ledger(others)
         places = {record.offset: record for record in records} if refused else {}
-        return table, [(places[each.record.offset], each.error) for each in refused]
+        return Converted(table, kept, [(places[each.record.offset], each.error) for each in refused])
+
+    def all_of(self, found: Sequence[Converted]) -> Converted:
+        """The same of some conversions."""
+        rows = pa.concat_tables([self.form.schema.empty_table(), *(each.rows for each in found)])
+        kept = pa.concat_tables([_NO_SLICES, *(each.slices for each in found)])
+        return Converted(rows, kept, [refused for each in found for refused in each.refused])
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +205,13 @@ class _TopicArchive:
             return
         self._leave_out_what_is_gone()
         for records in _by_hour(self._gathered):
-            table, refused = self._converted(records)
-            if refused:
+            found = self._converted(records)
+            if found.refused:
                 now_ms = self._parts.now_ms()
                 self._log.append(
-                    [self._handler.set_aside(record, Unhandled(error), now_ms) for record, error in refused]
+                    [self._handler.set_aside(record, Unhandled(error), now_ms) for record, error in found.refused]
                 )
-            self._archive.write(table, records[-1].offset + 1)
+            self._archive.write(found.rows, records[-1].offset + 1, found.slices)
         self._gathered, self._bytes = [], 0
 
     def keep_house(self) -> None:
@@ -217,18 +240,16 @@ class _TopicArchive:
                               first=expected, end=begin)  # fmt: skip
             self._archive.skip_to(begin)
 
-    def _converted(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals]:
+    def _converted(self, records: Sequence[Record]) -> Converted:
         """All at once; in small parts where that raises, or where the process died while it did this before."""
         convicted = [record for record in records if self._is_suspect(record)] if self._journal.counts else []
         left = [record for record in records if record not in convicted] if convicted else list(records)
         size = _CAREFUL_RECORDS if self._careful else max(len(left), 1)
         self._careful = False
-        found = [self._part(left[first : first + size]) for first in range(0, len(left), size)]
-        tables = [self._topic.form.schema.empty_table(), *(table for table, _ in found)]
-        refused = [each for _, some in found for each in some]
-        return pa.concat_tables(tables), [*refused, *((record, None) for record in convicted)]
+        found = self._topic.all_of([self._part(left[first : first + size]) for first in range(0, len(left), size)])
+        return found._replace(refused=[*found.refused, *((record, None) for record in convicted)])
 
-    def _part(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals]:
+    def _part(self, records: Sequence[Record]) -> Converted:
         """Together; where that fails, as before or now, in smaller parts, and in the end one by one."""
         if len(records) == 1:
             return self._alone(records[0])
@@ -238,13 +259,12 @@ class _TopicArchive:
             if not isinstance(found, Unhandled):
                 return found
         size = _CAREFUL_RECORDS if len(records) > _CAREFUL_RECORDS else 1
-        parts = [self._part(records[first : first + size]) for first in range(0, len(records), size)]
-        return pa.concat_tables([table for table, _ in parts]), [each for _, some in parts for each in some]
+        return self._topic.all_of([self._part(records[first : first + size]) for first in range(0, len(records), size)])
 
-    def _alone(self, record: Record) -> tuple[pa.Table, Refusals]:
+    def _alone(self, record: Record) -> Converted:
         found = self._handler.handle(location_of(record), partial(self._topic.table, [record]))
         if isinstance(found, Unhandled):
-            return self._topic.form.schema.empty_table(), [(record, found.error)]
+            return self._topic.all_of([])._replace(refused=[(record, found.error)])
         return found
 
     def _is_suspect(self, record: Record) -> bool:

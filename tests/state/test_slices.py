@@ -19,7 +19,7 @@ from state.model.arrow import batch_bytes, batch_table, common_json, same
 from state.model.delivery import EMISSION_SLICE, decode_to_deliver
 from state.model.errors import MalformedRecordError
 from state.model.inbox import INBOX_SLICE, decode_operations
-from state.slices import SCHEMA, expand, expand_many
+from state.slices import SCHEMA, expand, expand_many, outlines
 
 Parts = tuple[str, dict[str, Any], Any]
 BATCHES = [
@@ -58,6 +58,30 @@ def test_a_damaged_batch_is_read_or_refused() -> None:
             except MalformedRecordError:
                 refused += 1
     assert refused > read > 50
+
+
+def test_a_slice_that_has_an_outline_is_never_refused() -> None:
+    """What is kept for later must not turn out then to be none. Of sound ones each has an outline."""
+    choose, sound = random.Random(5), [each.value for each in BATCHES if each.topic == "ledger"]
+    values = [
+        batch_bytes(columns, common)
+        for record in BATCHES if record.topic == "ledger"
+        for _, columns, common in damaged(record)
+    ]  # fmt: skip
+    for _ in range(1_000):
+        changed = bytearray(choose.choice(sound))
+        changed[choose.randrange(len(changed))] = choose.randrange(256)
+        values.append(bytes(changed))
+    outlined = [value for value in values if outlines([value])[0] is not None]
+    assert len(outlined) > 20
+    for value in [*outlined, *sound]:
+        [outline] = outlines([value])
+        decisions, emissions = expand(value)
+        assert outline is not None
+        assert outline.rows == len(decisions) + (0 if emissions is None else len(emissions))
+        assert {*decisions["event_id"].to_pylist()} == {outline.facts.event_id}
+    _, decided, emitted = expand_many(outlined)
+    assert sum(decided) + sum(emitted) == sum(each.rows for each in outlines(outlined) if each is not None)
 
 
 def _read(topic: str, value: bytes) -> list[Any]:

@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
-import pyarrow as pa
 import pytest
 from helpers.flow_bench import PARTITIONS
 from helpers.history import History, read_all
@@ -26,7 +25,7 @@ from connectors.outcomes import outcome_record
 from flows.config.settings import ArchiveTable
 from flows.process.directories import LEDGER as DIRECTORY
 from flows.process.open import clock_ms
-from flows.steps.track import ArchivedTopic, PartOptions, Refusals, TrackParts, TrackSink
+from flows.steps.track import ArchivedTopic, Converted, PartOptions, TrackParts, TrackSink
 from flows.track import archived_topics, start_offset
 from state.disk.poison import PoisonJournal
 from state.model.errors import StateDamagedError
@@ -85,7 +84,7 @@ class Noting(ArchivedTopic):
 
     given: ClassVar[list[int]] = []
 
-    def table(self, records: Sequence[Record]) -> tuple[pa.Table, Refusals]:
+    def table(self, records: Sequence[Record]) -> Converted:
         self.given.append(len(records))
         return ArchivedTopic.table(self, records)
 
