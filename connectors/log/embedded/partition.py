@@ -136,7 +136,8 @@ class PartitionFile:
         self._checkpoints = Checkpoints(path)
         self._newest = _NONE
         """Last offset and time of the newest frame, as far as this connection knows."""
-        noted = highest_note(path)
+        with self._named_errors():
+            noted = highest_note(path)
         self._connection = self._open(sync_full, wal_bytes_max)
         self._check_end(noted)
 

@@ -166,3 +166,10 @@ def test_a_damaged_description_of_a_topic_is_named_and_made_again(
         description.unlink()
         other.ensure_topics([TopicSpec("t", 1)])
         assert read(other) == [record.value for record in RECORDS]
+
+
+def test_a_note_that_cannot_be_read_now_is_a_log_that_is_away(log: EmbeddedLog, tmp_path: Path) -> None:
+    """As without a free descriptor: a gateway said 500, which producers do not try again, in place of 503."""
+    file_of(tmp_path).with_suffix(".end").mkdir()
+    with pytest.raises(LogUnavailableError, match=r"0\.sqlite: Is a directory"):
+        log.append(RECORDS)
