@@ -158,7 +158,7 @@ def test_explain_shows_what_the_decision_used_and_no_content(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = open_embedded(tmp_path)
-    group, night = key_group(LEO), now_ms()
+    group, night = key_group(LEO), 1_767_225_600_000
     document = {"quiet_hours": {"enabled": True, "start": "00:00", "end": "23:59", "timezone": "Europe/Paris"}}
     event = Event(event_id="e7", type="like", sender_id="app", ttl_ms=29_500, ingested_at=night)
     log.append([kill_record(Kill("type", "share", reason="a loop")), kill_record(Kill("type", "like"))])
