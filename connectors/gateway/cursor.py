@@ -55,7 +55,7 @@ def shared_secret(path: Path, of_all: bytes) -> bytes:
 def cursor_secrets(path: Path, of_all: bytes, before: bytes) -> list[bytes]:
     """The one that signs, and those before it, so that a change of the secret takes nobody's next page from him."""
     former = [shared_secret(path, before)] if before else []
-    return [shared_secret(path, of_all), *former, *([path.read_bytes()] if of_all and path.exists() else [])]
+    return [shared_secret(path, of_all), *former, *([kept_secret(path)] if of_all and path.exists() else [])]
 
 
 def kept_secret(path: Path) -> bytes:

@@ -36,10 +36,11 @@ def test_those_who_start_together_have_one(tmp_path: Path) -> None:
 def test_what_a_kill_or_the_disk_left_unwritten_is_no_secret(tmp_path: Path, left: bytes) -> None:
     """Cursors signed with nothing, or with zeros, could be made by anybody."""
     path = tmp_path / "cursor.key"
-    path.write_bytes(left)
-    secret = kept_secret(path)
-    assert (len(secret), any(secret)) == (32, True)
-    assert kept_secret(path) == secret
+    for of_all in (b"", b"of all"):
+        path.write_bytes(left)
+        secret = cursor_secrets(path, of_all, b"")[-1]
+        assert (len(secret), any(secret)) == (32, True)
+        assert kept_secret(path) == secret
 
 
 def test_a_cursor_outlives_a_change_of_the_secret(tmp_path: Path) -> None:
