@@ -8,9 +8,10 @@
      "digest": "5ca1ab1e5ca1ab1e"}
 
 `offset` is the first offset of the topic that no part includes; `hour` is the log's time in hours since 1970;
-`serial` is the number of the next part; one of slices (`.slices`) has that of the rows that were written with it. A
-part of raw records holds all that the log had in [`first`, `end`); where the next part begins later, records are
-missing. Parts of the ledger have -1 there, since a merge drops superseded states.
+`version` is 2 while a part is one of slices (`.slices`), which earlier programs would take for damaged; they refuse 2.
+`serial` is the number of the next part; one of slices has that of the rows that were written with it. A part of raw
+records holds all that the log had in [`first`, `end`); where the next part begins later, records are missing. Parts of
+the ledger have -1 there, since a merge drops superseded states.
 `retired` parts are used by older queries only, and are removed when these had time to end. A manifest is written to
 another file, flushed and renamed: a reader finds the old one or the new one. `digest` is that of all before it and a
 brace; earlier releases wrote none. `manifest.copy.json` is the same once more, for the day when the first is damaged.
@@ -29,7 +30,7 @@ from connectors.metrics import ARCHIVE_DAMAGE
 from state.disk.files import rename_flushed, replace_file
 from state.model.errors import UNDECODABLE, StateDamagedError, StateVersionError
 
-VERSION = 1
+VERSION, _WITH_SLICES = 1, 2
 FILE, COPY = "manifest.json", "manifest.copy.json"
 PART_SUFFIX, SLICE_SUFFIX = ".parquet", ".slices"
 _DIGEST = b',"digest":"'
@@ -107,8 +108,8 @@ def _decoded(file: Path) -> ArchiveManifest:
         if isinstance(error, OSError) and error.errno != errno.EIO:
             raise
         raise StateDamagedError(f"{file}: {error}") from error
-    if manifest.version != VERSION:
-        raise StateVersionError(f"{file}: version {manifest.version}, this program knows {VERSION}")
+    if manifest.version not in (VERSION, _WITH_SLICES):
+        raise StateVersionError(f"{file}: version {manifest.version}, this program knows {_WITH_SLICES}")
     return manifest
 
 
@@ -183,6 +184,8 @@ def archived_up_to(archive: Path) -> Callable[[str, int], int | None]:
 
 def write_manifest(directory: Path, manifest: ArchiveManifest) -> None:
     """Make it the manifest, durably and all at once. The parts it names must have been flushed before."""
+    kept = any(part.file.endswith(SLICE_SUFFIX) for part in manifest.parts)
+    manifest = msgspec.structs.replace(manifest, version=_WITH_SLICES if kept else VERSION)
     body = msgspec.json.encode(manifest).removesuffix(b"}")
     content = body + _DIGEST + _end_behind(body)
     replace_file(directory / FILE, content)

@@ -203,6 +203,13 @@ def test_a_damaged_part_of_slices_leaves_its_hour_alone_until_a_copy_is_there(co
     assert reader.records(LedgerQuery()) == before
 
 
+def test_earlier_programs_are_told_that_there_are_slices_until_their_hour_is_merged(copies: Copies) -> None:
+    _, writer, part = kept_part(copies)
+    assert [read_manifest(part.parent).version, writer.merge_hours(copies.now_ms + 2 * HOUR_MS)] == [2, 1]
+    assert read_manifest(part.parent).version == 1
+    assert ArchiveWriter(part.parent).manifest.parts
+
+
 def test_slices_that_a_crash_left_unnamed_are_removed_and_without_a_manifest_they_are_not_taken_for_a_begin(
     copies: Copies,
 ) -> None:
