@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from helpers.logs import captured_logs
+from helpers.places import GOLDEN
 from helpers.programs import running
 from helpers.records import PARTITIONS, open_embedded
 from helpers.slices import GROUPS, people, random_records
@@ -201,6 +203,19 @@ def test_a_damaged_part_of_slices_leaves_its_hour_alone_until_a_copy_is_there(co
     part.write_bytes(sound)
     assert writer.merge_hours(now_ms + 600_000) == 1
     assert reader.records(LedgerQuery()) == before
+
+
+def test_slices_that_are_stored_stay_readable(copies: Copies) -> None:
+    """To write them anew, deliberately: copy `kept / "0"` there."""
+    dice, kept = random.Random(5), copies.directories["kept"]
+    for number in range(3):
+        copies.log.append(random_records(dice, number, copies.now_ms))
+    copies.archive(dice)
+    shutil.rmtree(kept / "0")
+    shutil.copytree(GOLDEN / "archive" / DIRECTORY.name / "0", kept / "0")
+    assert {each.suffix for each in kept.glob("0/0*")} == {".parquet", ".slices"}
+    readers = copies.readers()
+    assert readers["kept"].records(LedgerQuery()) == readers["rows"].records(LedgerQuery()) != []
 
 
 def test_earlier_programs_are_told_that_there_are_slices_until_their_hour_is_merged(copies: Copies) -> None:
