@@ -20,6 +20,8 @@ from helpers.waiting import wait_for
 from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.archive.manifest import read_manifest
 from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
+from connectors.archive.part_ends import opened_part
+from connectors.archive.slice_parts import SLICE_SCHEMA
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.read_to_ends import stored_records
 from connectors.paging import ListCursor
@@ -214,8 +216,15 @@ def test_slices_that_are_stored_stay_readable(copies: Copies) -> None:
     shutil.rmtree(kept / "0")
     shutil.copytree(GOLDEN / "archive" / DIRECTORY.name / "0", kept / "0")
     assert {each.suffix for each in kept.glob("0/0*")} == {".parquet", ".slices"}
+    [part] = kept.glob("0/*.slices")
+    with opened_part(part) as stored:
+        assert stored.schema_arrow.names == SLICE_SCHEMA.names
     readers = copies.readers()
-    assert readers["kept"].records(LedgerQuery()) == readers["rows"].records(LedgerQuery()) != []
+    everything = readers["rows"].records(LedgerQuery())
+    assert readers["kept"].records(LedgerQuery()) == everything
+    for emission in {each["emission_id"] for each in everything if each.get("emission_id")}:
+        query = LedgerQuery(columns={"emission_id": emission})
+        assert readers["kept"].records(query) == readers["rows"].records(query) != []
 
 
 def test_earlier_programs_are_told_that_there_are_slices_until_their_hour_is_merged(copies: Copies) -> None:
