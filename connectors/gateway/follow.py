@@ -50,6 +50,8 @@ class Follower:
         names = [*topics, *others]
         self._places = [(topic, part) for topic in names for part in range(log.partitions(topic))]
         self._goal = log.end_offsets(self._places)
+        self._handed_on = dict[tuple[str, int], int]()
+        """How far others were handed on that go on where the directory says: one that is begun again does not say."""
         self._caught_up, self._ending = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="gateway-follower", daemon=True)
 
@@ -98,6 +100,7 @@ class Follower:
         :raises LogError: the log ends below; it has lost records that this process has seen.
         """
         begin, position = self._log.begin_offset(*place), self._directory.position(*place)
+        position = self._handed_on.get(place) if position is None else position
         if position is not None and position > (end := self._log.end_offset(*place)):
             raise LogError(
                 f"{place[0]}/{place[1]} ends at {end} and was followed to {position}: the log has lost records or is "
@@ -119,6 +122,8 @@ class Follower:
         for record in records:
             if record.topic in self._on_record:
                 self._hand_on(record)
+        others = self._on_record.keys() - self._since
+        self._handed_on |= {place: offset for place, offset in after.items() if place[0] in others}
         if after != before:
             kept = [(place, offset) for place, offset in after.items() if place[0] not in self._since]
             malformed = self._directory.follow(records, kept)

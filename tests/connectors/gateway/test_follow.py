@@ -113,6 +113,24 @@ def test_a_damaged_directory_is_read_again_from_the_log(log: EmbeddedLog, tmp_pa
     directory.close()
 
 
+def test_what_was_handed_on_is_not_again_when_a_directory_is_begun_again(log: EmbeddedLog, tmp_path: Path) -> None:
+    """An event that was cancelled and posted again would be free a second time, and its next repeat be accepted."""
+    seen = list[bytes]()
+    log.ensure_topics([TopicSpec("schedule", 1)])
+    log.append([preference("ada"), NewRecord("schedule", 0, b"", b"1")])
+    with closing(Directory(tmp_path / "directory.sqlite", as_it_is)) as directory:
+        others = {"schedule": (lambda record: seen.append(record.value), None)}
+        follower = Follower(log, directory, ("preferences",), others=others)
+        follower.start()
+        wait_for(lambda: follower.caught_up)
+        directory.damaged = True
+        log.append([NewRecord("schedule", 0, b"", b"2")])
+        wait_for(lambda: b"2" in seen and not directory.damaged and follower.caught_up)
+        assert directory.preference("ada").document == {"master": False}
+        assert seen == [b"1", b"2"]
+        follower.close()
+
+
 def test_while_it_is_read_again_a_directory_says_nothing(log: EmbeddedLog, tmp_path: Path) -> None:
     """Who sent a patch of his preferences just then would have had all else that he said replaced by it."""
     log.append([preference("ada")])
