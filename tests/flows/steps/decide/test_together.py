@@ -227,6 +227,8 @@ def test_only_slices_that_say_the_same_are_taken_together(tmp_path: Path) -> Non
         assert found([same[0], (2, (7, encode_work(TickWork(stamp=START))))]) == [(1, False)]
         world.deciders[2].decide([(99_000, encode_work(KillWork(stamp=START, scope="sender", value="x")))])
         assert found(same) == [(group, group != 2) for group in GROUPS]
+        world.deciders[3].decide([(99_000, encode_work(TickWork(stamp=START + 9)))])
+        assert found(same) == [(group, group not in (2, 3)) for group in GROUPS], "its time is another"
         world.deciders[1].decide([same[0][1]])
         assert found(same) == [], "it was decided"
 
