@@ -98,7 +98,7 @@ def _fresh(directory: Path) -> Iterator[tuple[Path, str]]:
     for file in sorted(directory.glob("*.prom")):
         with suppress(FileNotFoundError):  # a file is removed by hand while we look
             if file.stat().st_mtime >= oldest:
-                yield file, file.read_text()
+                yield file, file.read_text("utf-8", "replace")
 
 
 def _written(directory: Path) -> Iterator[Metric]:

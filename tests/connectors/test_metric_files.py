@@ -69,6 +69,7 @@ def test_each_look_shows_the_same_and_a_file_that_is_none_hides_no_other(tmp_pat
     """What says nothing but the version of Python is one object for the life of the process."""
     write_metrics(tmp_path, "decide")
     (tmp_path / "another.prom").write_text("x{ 1\n")
+    (tmp_path / "unflushed.prom").write_bytes(b"\xff\x80 1\n")
     text = [all_metrics(tmp_path) for _ in range(3)][-1]
     assert text.count(b"python_info{") == 2
     assert b"python_info{implementation" in text, "its own is its own still"
