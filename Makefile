@@ -1,6 +1,6 @@
 # What a person types. Needs make and Python 3.11 or 3.12; `make install` gets the rest from the lock.
 .POSIX:
-.PHONY: help install run example test check check-format check-lint check-types check-layers check-tidy coverage bench lock audit graph pictures sdk mutation clients crash brokers drill clean
+.PHONY: help install run example test check check-format check-lint check-types check-layers check-tidy coverage bench lock audit graph pictures sdk mutation clients crash power-cut brokers drill clean
 PYTHON =
 PY = .venv/bin/python
 DATA = carillon-data
@@ -78,6 +78,10 @@ clients: install
 # The whole system under load and kill -9, judged by the reference model; prints its seed. SEED, KILLS, PROFILE, ONLY.
 crash: install
 	@$(PY) tests/crash/run.py --seed "$(SEED)" --kills "$(KILLS)" --profile "$(PROFILE)" --only "$(ONLY)"
+
+# The embedded log on a disk that is shut down without a flush, and the next start; as root, since it mounts a file.
+power-cut: install
+	@$(PY) -m pytest -q tests/damage/power_cut.py $(ARGS)
 
 # Three real Kafka brokers killed, frozen, filled up and cut off, in an order that SEED gives; outages of a minute.
 ROUNDS = 3

@@ -11,7 +11,7 @@ What an acknowledgement means. A process that is killed at any instant loses not
 is in the operating system's hands. If the machine itself stops (power, kernel), the default (`synchronous=NORMAL`) may
 lose the newest appends, up to 4 MB of them; the file stays sound and has no hole. State, or the note of its end, is
 then ahead of it, and nothing starts. `sync_full` flushes each commit to the disk before it is acknowledged, and a start
-goes on (`tests/damage/test_power_cut.py`). If you need that, set it, or use Kafka with three brokers.
+goes on (`make power-cut`). If you need that, set it, or use Kafka with three brokers.
 
 Measured for the file alone, on two virtual cores with records of 300 bytes: NORMAL 1.1 M records/s in batches of 1000
 and 0.015 ms for a single one, FULL 0.55 M/s and 0.18 ms. A disk whose flush takes 5 ms allows 200 single appends/s.

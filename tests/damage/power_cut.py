@@ -1,4 +1,7 @@
-"""The power goes: what was not flushed is gone. On a file system of its own, shut down as it stands."""
+"""The power goes: what was not flushed is gone. On a file system of its own, shut down as it stands.
+
+`make power-cut`, as root; not among all tests, since it needs a loop device.
+"""
 
 import fcntl
 import os
@@ -28,7 +31,7 @@ def mounted(image: Path, at: Path) -> Iterator[Path]:
     try:
         yield at
     finally:
-        _run("umount", str(at))
+        wait_for(lambda: not subprocess.run(("umount", str(at)), check=False).returncode, 60, "the end of all users")
 
 
 def cut_power(disk: Path) -> None:
