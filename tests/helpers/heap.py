@@ -1,7 +1,10 @@
-"""How much of malloc's memory this process uses: what C libraries keep, which no object of Python shows."""
+"""How much of malloc's memory this process uses, which no object of Python shows; and objects that are let go of."""
 
 import ctypes
+import gc
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -20,3 +23,19 @@ def used_bytes() -> int:
     tell.restype = _Heap
     heap = tell()
     return int(heap.uordblks) + int(heap.hblkhd)
+
+
+@contextmanager
+def no_collector(kind: type) -> Iterator[Callable[[], int]]:
+    """Python's collector rests meanwhile; gives how many more of a kind are held than before."""
+
+    def held() -> int:
+        return sum(isinstance(each, kind) for each in gc.get_objects())
+
+    gc.collect()
+    before = held()  # by other tests
+    gc.disable()
+    try:
+        yield lambda: held() - before
+    finally:
+        gc.enable()

@@ -37,7 +37,6 @@ def evaluate_ahead(waiting: Iterable[Waiting]) -> dict[GroupDecider, SliceAhead 
         except Exception as error:
             if environment_failed(error):
                 raise
-
             return alone  # whose fault it is shows in its turn
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import threading
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from helpers.feeding import System, addresses, now_ms, token
+from helpers.heap import no_collector
 from helpers.histories import fold
 from helpers.lanes_in_process import Provider, last_look, read, running_lanes
 from helpers.waiting import wait_for
@@ -74,20 +74,11 @@ def test_ended_deliveries_are_let_go_of_without_pythons_collector(system: System
     emissions = [system.emission("u1", "push", [(f"d{d}", token(f"{n}{d}")) for d in range(n + 1)]) for n in range(4)]
     system.feed(emissions)
 
-    def held() -> int:
-        return sum(isinstance(each, SendTask) for each in gc.get_objects())
-
-    gc.collect()
-    before = held()  # by other tests
-    gc.disable()
-    try:
-        with running_lanes(system, channels={"push": Provider(takes)}) as (lanes, _):
-            lane = lanes.lane(emissions[0].partition)
-            lane.accept(read(system, emissions[0].partition))
-            wait_for(lambda: lane.collect() is not None and not lane.open)
-            wait_for(lambda: held() <= before)
-    finally:
-        gc.enable()
+    with no_collector(SendTask) as left, running_lanes(system, channels={"push": Provider(takes)}) as (lanes, _):
+        lane = lanes.lane(emissions[0].partition)
+        lane.accept(read(system, emissions[0].partition))
+        wait_for(lambda: lane.collect() is not None and not lane.open)
+        wait_for(lambda: left() <= 0)
 
 
 def test_each_device_is_sent_to_by_the_provider_of_its_platform(system: System) -> None:

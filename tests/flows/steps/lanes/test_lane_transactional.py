@@ -5,7 +5,6 @@ told to.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from datetime import timedelta
 
 import pytest
 from helpers.feeding import System, now_ms, token
+from helpers.heap import no_collector
 from helpers.lanes_in_process import Provider, read, running_lanes
 from helpers.waiting import wait_for
 
@@ -142,26 +142,17 @@ def test_codes_that_ended_are_let_go_of_without_pythons_collector(system: System
     system.feed([system.endpoint(USER, "push", "d1", token("a")), sms])
     lanes = Lanes(system, config=f'[types.otp]\npolicy = "{policy}"\n', behind_ms=HURRY_MS - 200)
 
-    def held() -> int:
-        return sum(isinstance(each, SendTask) for each in gc.get_objects())
+    with no_collector(SendTask) as left, lanes.started(push=answers(Sent("p")), sms=answers(Sent("p"))) as lane:
+        system.feed([system.p0(USER, ingested_at=lanes.clock()) for _ in range(3)])
+        lane.accept(lanes.new_events())
+        settle(lane)
 
-    gc.collect()
-    before = held()  # by other tests
-    gc.disable()
-    try:
-        with lanes.started(push=answers(Sent("p")), sms=answers(Sent("p"))) as lane:
-            system.feed([system.p0(USER, ingested_at=lanes.clock()) for _ in range(3)])
-            lane.accept(lanes.new_events())
-            settle(lane)
+        def let_go() -> bool:
+            lane.collect()
+            lane.epoch()
+            return left() <= 0
 
-            def let_go() -> bool:
-                lane.collect()
-                lane.epoch()
-                return held() <= before
-
-            wait_for(let_go)
-    finally:
-        gc.enable()
+        wait_for(let_go)
 
 
 def test_no_code_is_too_old_because_the_clock_was_ahead_before(system: System) -> None:
