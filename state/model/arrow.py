@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow
 
+from state.model.arrow_compressed import CODEC, compressed_columns
 from state.model.arrow_stream import (
     COMMON,
     PlainColumn,
@@ -25,7 +26,7 @@ pa: Any = pyarrow  # its stubs refuse NumPy buffers and boolean masks
 Column = Any  # an Arrow array of some type, or a PlainColumn
 TEXT = pa.string()
 _PLAIN = pa.ipc.IpcWriteOptions(use_threads=False)  # without any each stream looks into the environment
-_COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression=CODEC, use_threads=False)
 _COMPRESSED_FROM = 40_000
 """Bytes. Above, what is saved takes longer to be stored; below, each column costs more than it saves."""
 _SMALL = 4
@@ -41,8 +42,10 @@ def batch_bytes(columns: Mapping[str, Column], common: object = None) -> bytes:
     """One record batch as a stream; `common` is what all of its rows share, as a struct or a mapping."""
     shared = None if common is None else _encoder.encode(common)
     plain = {name: plain_column(column) for name, column in columns.items()}
-    if shared is not None and is_simple(plain, shared) and sum(each.size for each in plain.values()) < _COMPRESSED_FROM:
-        return stream_bytes(plain, shared)
+    if shared is not None and is_simple(plain, shared):
+        if sum(each.size for each in plain.values()) < _COMPRESSED_FROM:
+            return stream_bytes(plain, shared)
+        return stream_bytes(compressed_columns(plain), shared, CODEC)
     arrays = [arrow_column(each) for each in columns.values()]
     metadata = None if shared is None else {COMMON: shared}
     batch = pa.RecordBatch.from_arrays(arrays, names=list(columns), metadata=metadata)
@@ -81,6 +84,12 @@ def common_json(table: pyarrow.Table, what: str) -> bytes:
     if found is None:
         raise MalformedRecordError(f"{what}: the schema's metadata have no {COMMON.decode()!r}")
     return bytes(found)
+
+
+def shared_column(column: Column) -> Column:
+    """For several batches, which compress it once."""
+    plain = plain_column(column)
+    return column if plain is None else plain._replace(kept=[])
 
 
 def integers(values: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None = None) -> Column:

@@ -1,4 +1,4 @@
-"""Arrow IPC streams of one small batch, byte for byte as Arrow writes them, in a third of its time.
+"""Arrow IPC streams of one batch, as Arrow writes them: a small one byte for byte, in a third of its time.
 
 Arrow builds each message of a stream anew, and needs an object for each column. Here it builds the messages once for
 columns of some names and kinds. Of other batches of these only numbers in them differ: how many rows and nulls there
@@ -43,6 +43,8 @@ class PlainColumn(NamedTuple):
     buffers: tuple[BufferBytes, ...]
     values: "PlainColumn | None" = None
     """Of a dictionary: its texts."""
+    kept: list[BufferBytes] | None = None
+    """Where its compressed buffers stay, if other batches have it too."""
 
     def array(self) -> Any:
         """The same for Arrow."""
@@ -105,9 +107,9 @@ def is_simple(columns: Mapping[str, PlainColumn | None], common: bytes) -> TypeG
     return given and all(each is not None and each.rows > 0 for each in columns.values())
 
 
-def stream_bytes(columns: Mapping[str, PlainColumn], common: bytes) -> bytes:
-    """One batch with this in the schema's metadata."""
-    stream = _stream(tuple(columns), tuple([each.kind for each in columns.values()]), len(common))
+def stream_bytes(columns: Mapping[str, PlainColumn], common: bytes, codec: str | None = None) -> bytes:
+    """One batch with this in the schema's metadata; `codec`: by which its buffers are compressed already."""
+    stream = _stream(tuple(columns), tuple([each.kind for each in columns.values()]), len(common), codec)
     parts: list[BufferBytes] = [stream.before_common, common, stream.behind_common]
     dictionaries = [each.values for each in columns.values() if each.values is not None]
     for message, values in zip(stream.dictionaries, dictionaries, strict=True):
@@ -150,13 +152,14 @@ class _StreamForm(NamedTuple):
 
 
 @lru_cache(_STREAMS_MAX)
-def _stream(names: tuple[str, ...], kinds: tuple[str, ...], common_size: int) -> _StreamForm:
+def _stream(names: tuple[str, ...], kinds: tuple[str, ...], common_size: int, codec: str | None) -> _StreamForm:
     """Of a batch that Arrow writes."""
     common = b"\1" * common_size
     samples = [pa.array([_SAMPLES.get(kind, 1)], _TYPES[kind]) for kind in kinds]
     batch = pa.RecordBatch.from_arrays(samples, names=list(names), metadata={COMMON: common})
     sink = pa.BufferOutputStream()
-    with pa.ipc.RecordBatchStreamWriter(sink, batch.schema) as writer:
+    options = pa.ipc.IpcWriteOptions(compression=codec)
+    with pa.ipc.RecordBatchStreamWriter(sink, batch.schema, options=options) as writer:
         writer.write_batch(batch)
     written = sink.getvalue().to_pybytes()
     schema, messages = _head(written, 0), list[_BatchForm]()

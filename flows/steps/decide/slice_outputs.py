@@ -19,7 +19,7 @@ from operators.route import ChannelRoute
 from operators.templates import row_language
 from state.decide.group import GroupState
 from state.decide.users import UserTable
-from state.model.arrow import TEXT, Column, batch_bytes, coded, distinct_of_parts
+from state.model.arrow import TEXT, Column, batch_bytes, coded, distinct_of_parts, shared_column
 from state.model.arrow_stream import PlainColumn, plain_texts
 from state.model.delivery import EMISSION_SLICE
 from state.model.inbox import INBOX_SLICE, InboxOperation
@@ -86,7 +86,7 @@ def _fit(records: Sequence[SliceRecord | None]) -> bool:
 
 
 def _records(states: Sequence[GroupState], slices: Sequence[Slice], ahead: int) -> list[list[SliceRecord | None]]:
-    users = [state.users.ids.column(each.rows) for state, each in zip(states, slices, strict=True)]
+    users = [shared_column(state.users.ids.column(each.rows)) for state, each in zip(states, slices, strict=True)]
     alike = list(zip(states, slices, users, strict=True))
     facts = [_facts(state, each) for state, each, _ in alike]
     ledger = encode_slices(facts, [_recipients(*each) for each in alike])
