@@ -99,7 +99,7 @@ class WreqTransport:
         if ca_file is not None:
             options["tls_verify"] = ca_file
         self._client = wreq.Client(**options)
-        self._closed = False
+        self._http2, self._closed = http2, False
 
     async def request(self, request: Request, deadline: timedelta) -> Response:
         """See `Transport.request`."""
@@ -116,9 +116,14 @@ class WreqTransport:
         except (wreq_errors.TimeoutError, TimeoutError) as error:
             raise TransportError("no answer within the deadline", ambiguous=True) from error
         except _ANSWER_LOST as error:
-            if _UNREAD.search(str(error)):
+            if self._was_unread(request, str(error)):
                 raise TransportError("not read by the server", ambiguous=False) from error
             raise TransportError("connection lost before the answer", ambiguous=True) from error
+
+    def _was_unread(self, request: Request, account: str) -> bool:
+        """Whether the server cannot have processed it, or not without the body that it never got."""
+        dropped = self._http2 and not self._closed and request.body and _DROPPED in account
+        return bool(dropped or _UNREAD.search(account))
 
     async def _exchange(self, request: Request, deadline: timedelta) -> Response:
         answer = await self._client.request(
@@ -158,6 +163,10 @@ _ANSWER_LOST = (
 _UNREAD = re.compile(r"kind: (GoAway\(.*, NO_ERROR|Reset\(StreamId\(\d+\), REFUSED_STREAM), Remote\)")
 """How the library tells what RFC 9113 (6.8, 8.7) promises: a stream behind the last of a GOAWAY, or refused, was not
 processed. It sends such requests again by itself, but not for ever. No URL has a blank, so none is mistaken for this.
+"""
+_DROPPED = 'User(DispatchGone), "runtime dropped the dispatch task"'
+"""What it says of a request over HTTP/2 that waited for a stream, as the connection had as many as it may have, when
+the connection ended. Until it has one nothing of its body is handed on. A client that is closed says the same of any.
 """
 
 
