@@ -1,15 +1,16 @@
 """Reading to known ends, on both logs: what is given, where it stops, and that it does not wait for ever."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import closing
 from datetime import timedelta
+from typing import cast
 
 import pytest
 from helpers.log_harness import Harness
 
-from connectors.log.interface import Log, NewRecord, Reader
-from connectors.log.read_to_ends import end_of_records, read_to_ends, stored_batches, stored_records
+from connectors.log.interface import Log, NewRecord, Reader, Record
+from connectors.log.read_to_ends import ReadProgress, end_of_records, read_to_ends, stored_batches, stored_records
 from state.model.errors import LogUnavailableError
 
 
@@ -69,3 +70,37 @@ def test_what_never_comes_is_named_in_time_though_other_places_move_on(log: Log,
     with closing(log.reader(dict.fromkeys(ends, 0))) as opened, silent:
         read(opened)
     assert 0.3 <= time.monotonic() - began < 10
+
+
+class Counted:
+    """A log, and a reader of it, which knows how many records it gave."""
+
+    def __init__(self, log: Log) -> None:
+        self._log, self.given = log, 0
+
+    def reader(self, start: Mapping[tuple[str, int], int]) -> Reader:
+        self._reader = self._log.reader(start)
+        return self
+
+    def poll(self, most: int, wait: timedelta, only: Container[tuple[str, int]] | None = None) -> list[Record]:
+        records = self._reader.poll(most, wait, only)
+        self.given += len(records)
+        return records
+
+    def position(self) -> dict[tuple[str, int], int]:
+        return self._reader.position()
+
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        self._reader.seek(topic, partition, offset)
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def test_who_has_no_room_asks_for_one_record_of_its_backlog(log: Log, harness: Harness) -> None:
+    """A lane asks four times a second whether there is more."""
+    topic, counted, now_ms = filled(harness, log, 500, 500), Counted(log), iter(range(1_000, 10_000, 1_000))
+    reached = ReadProgress(cast(Log, counted), lambda: next(now_ms), {(topic, 0): 3, (topic, 1): 3})
+    assert not reached.has({(topic, 0): 500, (topic, 1): 500})
+    assert counted.given == 1
+    assert reached.has({(topic, 0): 3, (topic, 1): 2})
