@@ -14,7 +14,7 @@ from state.decide.users import UserTable
 from state.model.registry import Registry
 from state.model.zones import tzdata_version
 
-BULK_FROM = 32
+BULK_FROM = 8
 
 
 class DecideTotals:
