@@ -41,13 +41,15 @@ def evaluate_ahead(waiting: Iterable[Waiting]) -> dict[GroupDecider, SliceAhead 
 
 
 def _evaluated(record: object, alike: list[Waiting]) -> dict[GroupDecider, SliceAhead | None]:
-    from flows.steps.decide.slice_outputs import records_together  # with pyarrow, which is heavy
-
     if not isinstance(record, SliceWork):
         raise MalformedRecordError("work: no slice")
     states = [decider.state for decider, _ in alike]
     found = evaluate_together(record, states, [offset for _, (offset, _) in alike])
     together = [(state, each.decided) for state, each in zip(states, found, strict=True) if each is not None]
+    if not together:
+        return dict.fromkeys(decider for decider, _ in alike)
+    from flows.steps.decide.slice_outputs import records_together  # with pyarrow, which takes some 30 MB
+
     encoded = iter(records_together(together, record.ahead))
     return {
         decider: None if each is None else SliceAhead(record, each, next(encoded))
