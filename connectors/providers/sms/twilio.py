@@ -99,6 +99,16 @@ def parse_response(response: Response, delivery: Delivery) -> Result:
     return Failed(reason, retry_after=wait)
 
 
+def account_check(response: Response) -> CheckResult:
+    """What the account says of itself; pure. One that is suspended or closed can be read, and sends nothing."""
+    if response.status != 200:
+        hint = "; look at account_sid and auth_token" if response.status in (401, 403, 404) else ""
+        return CheckResult(False, f"the account cannot be read: status {response.status}{hint}")
+    if (status := response.document().get("status")) in ("suspended", "closed"):
+        return CheckResult(False, f"the account is {status}, so it sends nothing; ask Twilio")
+    return CheckResult(True, "the credential is accepted: it may read the account; nothing was sent")
+
+
 class TwilioChannel:
     """See `connectors.providers.channel.Channel`."""
 
@@ -137,10 +147,7 @@ class TwilioChannel:
             response = await self._connected().request(request, self.options.timeout)
         except TransportError as error:
             return CheckResult(False, error.told)
-        if response.status == 200:
-            return CheckResult(True, "the credential is accepted: it may read the account; nothing was sent")
-        hint = "; look at account_sid and auth_token" if response.status in (401, 403, 404) else ""
-        return CheckResult(False, f"the account cannot be read: status {response.status}{hint}")
+        return account_check(response)
 
     async def send(self, delivery: Delivery) -> Result:
         """One request."""

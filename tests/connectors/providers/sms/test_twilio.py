@@ -75,3 +75,20 @@ def test_twilio_request() -> None:
 def test_account_and_codes_are_sent_in_the_clear_to_this_machine_alone(origin: str, fine: bool) -> None:
     faults = [*TwilioOptions(origin=origin, account_sid="AC1", auth_token="t", sender="+14155550100").faults()]
     assert [fault.partition(":")[0] for fault in faults] == ([] if fine else ["providers.twilio.origin"])
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "good", "said"),
+    [
+        (200, {"status": "active"}, True, "accepted"),
+        (200, {}, True, "accepted"),
+        (200, {"status": "suspended"}, False, "suspended"),
+        (200, {"status": "closed"}, False, "closed"),
+        (401, {"status": 401, "code": 20003}, False, "auth_token"),
+        (500, {}, False, "status 500"),
+    ],
+)
+def test_a_check_says_whether_the_account_may_send(status: int, body: dict[str, object], good: bool, said: str) -> None:
+    found = twilio.account_check(Response(status, {}, json.dumps(body).encode()))
+    assert found.ok is good
+    assert said in found.detail
