@@ -27,6 +27,7 @@ Column = Any  # an Arrow array of some type, or a PlainColumn
 TEXT = pa.string()
 _PLAIN = pa.ipc.IpcWriteOptions(use_threads=False)  # without any each stream looks into the environment
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression=CODEC, use_threads=False)
+_ALONE = pa.ipc.IpcReadOptions(use_threads=False)  # to hand columns to threads costs more than it brings
 _COMPRESSED_FROM = 40_000
 """Bytes. Above, what is saved takes longer to be stored; below, each column costs more than it saves."""
 _SMALL = 4
@@ -63,7 +64,7 @@ def batch_table(value: bytes, what: str) -> pyarrow.Table:
     :raises MalformedRecordError: it is no such stream; the text begins with `what` it should be.
     """
     try:
-        table: pyarrow.Table = pa.ipc.open_stream(value).read_all()
+        table: pyarrow.Table = pa.ipc.open_stream(value, options=_ALONE).read_all()
         table.validate(full=True)  # what does not fit together ends the process that reads it
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise MalformedRecordError(f"{what}: {error}") from error
