@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from operators.bulk_rules import Codes, Ending, Flags, RowNumbers, SliceScope, Times, evaluate, scope_of
+from operators.bulk_rules import Ending, Flags, Indices, RowNumbers, SliceScope, Times, evaluate, scope_of
 from operators.columns import PreferenceColumns
 from operators.filter import event_outcome
 from operators.outcomes import FinalOutcome
@@ -31,7 +31,7 @@ class Slice(NamedTuple):
     now: int
     place: int
     rows: RowNumbers
-    ending: Codes
+    ending: Indices
     endings: list[Ending]
     hour: npt.NDArray[np.int32]
     day: npt.NDArray[np.int32]
@@ -134,7 +134,7 @@ def conclude_slice(state: GroupState, found: Evaluated, joined_at: int | None = 
     if event.priority != "P0" and emitted.any():
         counted = state.pool(slot=event.slot is True)
         counted.reserve_rows(len(state.users))
-        counted.add_rows(decided.rows[emitted[decided.ending]], decided.now)
+        counted.add_rows(decided.rows.compress(emitted[decided.ending]), decided.now)
     if np.count_nonzero(decided.until):
         _hold(state, decided, found.own_wait, decided.now if joined_at is None else joined_at)
     return decided, found.left

@@ -23,11 +23,13 @@ from state.model.event import Event
 from state.model.registry import TypeProfile
 
 RowNumbers = npt.NDArray[np.intp]
+Indices = npt.NDArray[np.intp]
+"""Of endings, documents and groups: NumPy looks up by this type in a third of the time that narrower ones take."""
 Codes = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
 Times = npt.NDArray[np.int64]
 PartNumbers = Sequence[int]
-"""Numbers of groups of a scope."""
+"""Indices of groups of a scope."""
 _CHANNEL_BITS = 1 << len(INTERRUPTIVE)
 _ONLY: PartNumbers = (0,)
 _PASSES = -2
@@ -65,7 +67,7 @@ class GroupRows(NamedTuple):
 
 
 class _Endings:
-    """Numbers endings as they are met, of all groups and of each."""
+    """Indices endings as they are met, of all groups and of each."""
 
     def __init__(self, groups: int) -> None:
         self.list: list[Ending] = []
@@ -87,9 +89,9 @@ class _Endings:
         """Those of a group, by its own numbers."""
         return [self.list[number] for number in self._of_groups[part]]
 
-    def own_numbers(self) -> Codes:
+    def own_numbers(self) -> Indices:
         """By group and number; the last of each stands for none."""
-        table = np.full((len(self._of_groups), len(self.list) + 1), _ALONE, np.int32)
+        table = np.full((len(self._of_groups), len(self.list) + 1), _ALONE, np.intp)
         for part, numbers in enumerate(self._of_groups):
             table[part, [*numbers]] = [*numbers.values()]
         return table
@@ -121,11 +123,11 @@ class SliceScope(NamedTuple):
         arrays = list(map(column, self.groups))
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
-    def parts_of(self, part: Codes | None, mask: Flags) -> PartNumbers:
+    def parts_of(self, part: Indices | None, mask: Flags) -> PartNumbers:
         """Which groups are among these."""
         return _ONLY if part is None else np.bincount(part[mask]).nonzero()[0].tolist()
 
-    def each_of(self, part: Codes | None, mask: Flags) -> Iterator[tuple[GroupRows, Flags]]:
+    def each_of(self, part: Indices | None, mask: Flags) -> Iterator[tuple[GroupRows, Flags]]:
         """The same, and which of these are its own."""
         for number in self.parts_of(part, mask):
             yield self.groups[number], mask if part is None else mask & (part == number)
@@ -134,10 +136,10 @@ class SliceScope(NamedTuple):
 class _Recipients(NamedTuple):
     """Columns of who is looked at."""
 
-    part: Codes | None
+    part: Indices | None
     """The number of the group; None: there is only one."""
     rows: RowNumbers
-    documents: Codes
+    documents: Indices
     usable: npt.NDArray[np.uint8]
     hour: Codes
     day: Codes
@@ -157,8 +159,8 @@ class Decided(NamedTuple):
     whether by quiet hours; the counts of rule D.
     """
 
-    part: Codes | None
-    codes: Codes
+    part: Indices | None
+    codes: Indices
     until: Times
     own_wait: Flags
     passed: Flags
@@ -192,18 +194,18 @@ def evaluate(scope: SliceScope, final: FinalOutcome | None, inbox: Flags | None 
     sizes = [len(each.rows) for each in groups]
     count, part = sum(sizes), None
     if len(groups) > 1:
-        part = np.repeat(np.arange(len(groups), dtype=np.int32), sizes)
+        part = np.repeat(np.arange(len(groups)), sizes)
     recipients = _Recipients(
         part,
         scope.gathered(lambda each: each.rows),
-        scope.gathered(lambda each: each.state.users.preference[each.rows]),
+        scope.gathered(lambda each: each.state.users.preference[each.rows]).astype(np.intp),
         scope.gathered(lambda each: each.state.users.usable[each.rows]),
         scope.gathered(lambda each: each.counted.hour[each.rows]),
         scope.gathered(lambda each: each.counted.day[each.rows]),
         np.zeros(count, np.bool_) if inbox is None else inbox,
     )
     found = Decided(
-        part, np.full(count, _ALONE, np.int32), np.zeros(count, np.int64), np.zeros(count, np.bool_),
+        part, np.full(count, _ALONE, np.intp), np.zeros(count, np.int64), np.zeros(count, np.bool_),
         np.zeros(count, np.bool_), recipients.hour, recipients.day,
     )  # fmt: skip
     if final is not None:
@@ -217,7 +219,7 @@ def evaluate(scope: SliceScope, final: FinalOutcome | None, inbox: Flags | None 
 
 
 def _end(
-    scope: SliceScope, recipients: _Recipients, codes: Codes, mask: Flags, final: FinalOutcome, *, by_rule_d: bool
+    scope: SliceScope, recipients: _Recipients, codes: Indices, mask: Flags, final: FinalOutcome, *, by_rule_d: bool
 ) -> None:
     """Number the endings of some."""
     if not np.count_nonzero(mask):
@@ -229,7 +231,7 @@ def _end(
             codes[some] = scope.endings.number(ending, scope.parts_of(recipients.part, some))
 
 
-def _filter(scope: SliceScope, recipients: _Recipients, codes: Codes) -> None:
+def _filter(scope: SliceScope, recipients: _Recipients, codes: Indices) -> None:
     """A.3 to A.6 in their order: the first that ends a recipient gives the reason."""
     event, profile = scope.event, scope.profile
     urgent, documents = event.priority == "P0", recipients.documents
@@ -279,7 +281,7 @@ def _route(scope: SliceScope, recipients: _Recipients, places: npt.NDArray[np.in
     inbox any more, and D comes before it is known whether a channel is left.
     """
     lists = scope.columns.of_type(scope.profile).channels[recipients.documents]
-    combined = lists * _CHANNEL_BITS + recipients.usable
+    combined = (lists * _CHANNEL_BITS + recipients.usable).astype(np.intp)
     present = _present(scope, recipients.part, combined)
     cases = {key: _case(scope, key) for key in present}
     if scope.is_new:
@@ -306,7 +308,7 @@ def _route(scope: SliceScope, recipients: _Recipients, places: npt.NDArray[np.in
     found.own_wait[places] = own_wait
 
 
-def _present(scope: SliceScope, part: Codes | None, combined: Codes, kinds: int = 1) -> dict[int, PartNumbers]:
+def _present(scope: SliceScope, part: Indices | None, combined: Indices, kinds: int = 1) -> dict[int, PartNumbers]:
     """Keys of the cases there are, in the order of their content, each with its groups. The numbers of lists differ
     from one start to the next, but the order of endings, and of the batches made of them, must not.
     """
@@ -321,7 +323,7 @@ def _present(scope: SliceScope, part: Codes | None, combined: Codes, kinds: int 
     return {key: found[key] for key in sorted(found, key=lambda key: (columns.channel_lists[key // step], key % step))}
 
 
-def _lookup(values: dict[int, int], combined: Codes, kind: type[np.generic] = np.int32) -> npt.NDArray[Any]:
+def _lookup(values: dict[int, int], combined: Indices, kind: type[np.generic] = np.intp) -> npt.NDArray[Any]:
     table = np.zeros(max(values, default=0) + 1, kind)
     for key, value in values.items():
         table[key] = value
@@ -361,10 +363,10 @@ def _may_pass_over(scope: SliceScope, route: ChannelRoute) -> bool:
     return bool(away) and first and any(place.startswith(route.chosen[0] + "/") for place in away)
 
 
-def _gate(scope: SliceScope, recipients: _Recipients) -> tuple[Codes, Times, Flags]:
+def _gate(scope: SliceScope, recipients: _Recipients) -> tuple[Indices, Times, Flags]:
     """Rule D: `_PASSES` or the number of the ending; where that is HELD, until when and whether for quiet hours."""
     columns, (part, rows, documents, *_) = scope.columns, recipients
-    codes, until = np.full(len(rows), _PASSES, np.int32), np.zeros(len(rows), np.int64)
+    codes, until = np.full(len(rows), _PASSES, np.intp), np.zeros(len(rows), np.int64)
     quiet = columns.quiet[documents]
     if scope.event.priority == "P0":
         return codes, until, quiet

@@ -248,7 +248,7 @@ def _write_slice(writer: OutcomeWriter, decided: Slice) -> None:
     for number, (ending, count) in enumerate(zip(decided.endings, counts, strict=True)):
         state.totals.inbox_items += count * (ending.inbox and decided.is_new)
         if ending.route is not None and count:
-            part = decided.rows[decided.ending == number]
+            part = decided.rows.compress(decided.ending == number)
             state.totals.emitted += int(np.add.reduce(state.users.deliveries(part, ending.route.chosen)))
 
 

@@ -86,7 +86,7 @@ class Recipients(NamedTuple):
     """Their ids, as Arrow text."""
     tags: npt.NDArray[np.uint64]
     """`state.model.keys.user_tag` as little-endian numbers."""
-    ending: npt.NDArray[np.int32]
+    ending: npt.NDArray[np.integer[Any]]
     """The number of the ending."""
     cap_hour: npt.NDArray[np.int32]
     cap_day: npt.NDArray[np.int32]

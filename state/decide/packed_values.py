@@ -14,6 +14,7 @@ AnyRows = npt.NDArray[np.integer[Any]]
 """Numbers of rows; those of the type `numpy.intp` index in half the time."""
 _LENGTH = 4
 _MANY = 400
+_SHORT = 12
 _KEPT_WASTE = 1 << 16
 """So many bytes are not worth a pass over all rows."""
 
@@ -66,22 +67,28 @@ class PackedValues:
 
         if not len(rows):
             return pa.array([], pa.binary())
-        starts = np.zeros(len(rows), np.int64)
-        stored = rows < len(self._starts)
-        starts[stored] = np.frombuffer(self._starts, np.uint32)[rows[stored]]
+        known = np.frombuffer(self._starts, np.uint32)
+        if int(np.maximum.reduce(rows)) < len(known):
+            starts = known[rows].astype(np.int64)
+        else:
+            starts, stored = np.zeros(len(rows), np.int64), rows < len(known)
+            starts[stored] = known[rows[stored]]
         if len(rows) < _MANY:
             return self._joined(starts)
-        places, numbers = starts, np.arange(len(rows))
-        if np.count_nonzero(starts[1:] <= starts[:-1]):
-            places, numbers = np.unique(starts, return_inverse=True)
-        heads = np.frombuffer(self._bytes, np.uint8)[places[:, None] + np.arange(_LENGTH)]
-        sizes = heads.view("<u4")[:, 0]
-        # Arrow copies every second value of one text, which is cut where values begin and end.
-        cuts = np.empty((len(places), 2), np.int32)
-        cuts[:, 0], cuts[:, 1] = places, places + sizes
-        cuts += _LENGTH
-        buffers = [None, pa.py_buffer(cuts.data), pa.py_buffer(self._bytes)]
-        return pa.BinaryArray.from_buffers(pa.binary(), cuts.size - 1, buffers).take(2 * numbers)
+        buffers = [None, pa.py_buffer(self._views(starts).data), pa.py_buffer(self._bytes)]
+        return pa.Array.from_buffers(pa.binary_view(), len(rows), buffers).cast(pa.binary())
+
+    def _views(self, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
+        """Of each value, what Arrow's binary views say: its size, and where it lies or itself if it is short."""
+        held = np.frombuffer(self._bytes, np.uint8)
+        sizes = np.ndarray((len(held) - _LENGTH + 1,), "<u4", self._bytes, strides=(1,))[starts]
+        views = np.zeros((len(starts), 4), np.uint32)
+        views[:, 0], views[:, 3] = sizes, starts + _LENGTH
+        short = (sizes <= _SHORT).nonzero()[0]
+        if len(short):
+            places = starts[short, None] + np.arange(_LENGTH, _LENGTH + _SHORT)
+            views[short, 1:] = held[np.minimum(places, len(held) - 1)].view("<u4")
+        return views
 
     def _joined(self, starts: npt.NDArray[np.int64]) -> "Column":
         from state.model.arrow_stream import PlainColumn

@@ -94,7 +94,7 @@ def _records(states: Sequence[GroupState], slices: Sequence[Slice], ahead: int) 
     for records, (state, decided, names) in zip(found, alike, strict=True):
         in_row = np.array([ending.inbox for ending in decided.endings])[decided.ending]
         if decided.is_new and np.count_nonzero(in_row):
-            rows = decided.rows[in_row]
+            rows = decided.rows.compress(in_row)
             own = names if len(rows) == len(decided.rows) else state.users.ids.column(rows)
             records.append(SliceRecord("inbox", INBOX_SLICE, _inbox(state, decided, rows, own)))
     sent = [each for part, one in enumerate(alike) for each in _sent(part, *one)]
@@ -126,7 +126,7 @@ def _sent(part: int, state: GroupState, decided: Slice, users: Column) -> Iterat
     for number, ending in enumerate(decided.endings):
         if ending.route is None:
             continue
-        rows = decided.rows[decided.ending == number]
+        rows = decided.rows.compress(decided.ending == number)
         if len(rows):
             names = users if len(rows) == len(decided.rows) else state.users.ids.column(rows)
             yield _Sent(part, ending.route, rows, _own_delivery(state, rows, names))
@@ -163,7 +163,7 @@ def _addresses(users: UserTable, decided: Slice) -> npt.NDArray[np.int64]:
     counts = np.zeros(len(decided.rows), np.int64)
     for number, ending in enumerate(decided.endings):
         if ending.route is not None:
-            part = decided.ending == number
+            part = (decided.ending == number).nonzero()[0]
             counts[part] = users.deliveries(decided.rows[part], ending.route.chosen)
     return counts
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +29,19 @@ def test_values_are_those_of_a_dictionary(stream: list[tuple[int, bytes]]) -> No
     for rows in (wanted, np.unique(wanted), np.array(sorted(plain, key=packed._starts.__getitem__), np.int32)):
         assert arrow_column(packed.column(rows)).to_pylist() == [plain.get(row, b"-") for row in rows.tolist()]
     assert arrow_column(packed.column(wanted[:0])).to_pylist() == []
+
+
+@given(st.lists(st.binary(max_size=30), min_size=1, max_size=40), st.randoms(use_true_random=False))
+def test_many_values_are_those_of_a_dictionary(values: list[bytes], dice: random.Random) -> None:
+    """In any order, some of them twice, and with rows that have none."""
+    packed = PackedValues(none=b"-")
+    for row in dice.sample(range(len(values)), len(values)):
+        packed.put(row, values[row])
+    for ends in (len(values), len(values) + 3):
+        rows = [dice.randrange(ends) for _ in range(400)]
+        expected = [values[row] if row < len(values) else b"-" for row in rows]
+        assert packed.column(np.array(rows, np.intp)).to_pylist() == expected
+    packed.put(0, b"nothing holds the buffer any more")
 
 
 @settings(max_examples=100, deadline=None)
