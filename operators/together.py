@@ -22,8 +22,12 @@ ROWS_MAX = 4_096
 
 
 def evaluate_together(record: SliceWork, states: Sequence[GroupState], places: Sequence[int]) -> list[Evaluated | None]:
-    """What the record, at these places of `work`, comes to in groups of one worker; None: not together with others."""
+    """What the record, at these places of `work`, comes to in groups of one worker; None: not together with others.
+
+    Of fewer groups where more recipients than ROWS_MAX are in all: those behind have others for company.
+    """
     found: list[Evaluated | None] = [None] * len(states)
+    seen = len(states)
     first, together, count = states[0], list[tuple[int, RowNumbers]](), 0
     profile, now = first.registry.profile(record.event.type), max(first.now, record.stamp)
     for number, state in enumerate(states):
@@ -32,6 +36,7 @@ def evaluate_together(record: SliceWork, states: Sequence[GroupState], places: S
         rows = in_hash_range(state, audience_rows(state, record.event), int(record.hash_from), int(record.hash_to))
         count += len(rows)
         if count > ROWS_MAX:
+            seen = number
             break
         if decides_in_bulk(state, record.event, profile, len(rows)):
             together.append((number, np.asarray(rows, np.intp)))
@@ -42,6 +47,7 @@ def evaluate_together(record: SliceWork, states: Sequence[GroupState], places: S
         slices = evaluate_slices(scope, [places[number] for number, _ in together], final)
         for (number, _), evaluated in zip(together, slices, strict=True):
             found[number] = evaluated
+        return found[:seen]
     return found
 
 

@@ -23,7 +23,9 @@ Waiting = tuple[GroupDecider, tuple[int, bytes]]
 
 
 def evaluate_ahead(waiting: Iterable[Waiting]) -> dict[GroupDecider, SliceAhead | None]:
-    """What is found of the first ones, as far as they are slices of one event; None of those to be decided alone."""
+    """What is found of the first ones, as far as they are slices of one event and not too large together; None of those
+    to be decided alone.
+    """
     alike = _of_one_event(waiting)
     alone: dict[GroupDecider, SliceAhead | None] = dict.fromkeys(decider for decider, _ in alike)
     if len(alike) < 2:
@@ -43,9 +45,12 @@ def evaluate_ahead(waiting: Iterable[Waiting]) -> dict[GroupDecider, SliceAhead 
 def _evaluated(record: object, alike: list[Waiting]) -> dict[GroupDecider, SliceAhead | None]:
     if not isinstance(record, SliceWork):
         raise MalformedRecordError("work: no slice")
-    states = [decider.state for decider, _ in alike]
-    found = evaluate_together(record, states, [offset for _, (offset, _) in alike])
-    together = [(state, each.decided) for state, each in zip(states, found, strict=True) if each is not None]
+    places = [offset for _, (offset, _) in alike]
+    found = evaluate_together(record, [decider.state for decider, _ in alike], places)
+    alike = alike[: len(found)]
+    together = [
+        (decider.state, each.decided) for (decider, _), each in zip(alike, found, strict=True) if each is not None
+    ]
     if not together:
         return dict.fromkeys(decider for decider, _ in alike)
     from flows.steps.decide.slice_outputs import records_together  # with pyarrow, which takes some 30 MB

@@ -233,6 +233,26 @@ def test_only_slices_that_say_the_same_are_taken_together(tmp_path: Path) -> Non
         assert found(same) == [], "it was decided"
 
 
+def test_what_is_too_large_together_is_taken_with_those_behind_it(tmp_path: Path) -> None:
+    """Not alone: it has company in the next look."""
+    with closing(World(tmp_path / "world")) as world:
+        sizes = {1: 1_500, 2: 1_500, 3: 1_500, 4: 2_000, 5: 2_200}
+        for group, size in sizes.items():
+            follows = [
+                FollowWork(g=group, stamp=START, follower=f"u{n}", followee="star", on=True) for n in range(size)
+            ]
+            world.deciders[group].decide(enumerate(map(encode_work, follows)))
+        run = _posts(dict.fromkeys(GROUPS, START + 5))
+
+        def found(first: int) -> list[tuple[int, bool]]:
+            ahead = evaluate_ahead(iter([(world.deciders[group], entry) for group, entry in run[first - 1 :]]))
+            return [(decider.group, each is not None) for decider, each in ahead.items()]
+
+        assert found(1) == [(1, True), (2, True)]
+        assert found(3) == [(3, True), (4, True)]
+        assert found(4) == [(4, False), (5, False)], "no two of them"
+
+
 def test_after_a_process_died_each_slice_is_taken_alone(tmp_path: Path) -> None:
     with closing(World(tmp_path / "world")) as world:
         _with_followers(world)
