@@ -50,9 +50,9 @@ class Brake:
         self._config = config
         self._minutes: deque[_Minute] = deque([_Minute(0)])
 
-    def taken(self, now: int) -> None:
-        """The provider took a message."""
-        self._minute(now).taken += 1
+    def taken(self, now: int, count: int = 1) -> None:
+        """The provider took messages."""
+        self._minute(now).taken += count
 
     def judge(self, now: int) -> Judged:
         """The provider said that an address is gone."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -39,6 +39,7 @@ NOT_RETAINED = "attempts_not_retained"
 EPOCH_RECORDS = 2_000
 """Records of a partition that may enter an epoch."""
 _COUNTS_SETTLE_S = 0.5
+_SLICES = frozenset(map(str.encode, EMISSION_SLICES))
 _TOO_FEW_OPEN, _ENOUGH_OPEN, _TURNS = 128, 512, 8
 """A lane opens one slice in its turn. With 512 deliveries of a channel open providers have enough to take, so it opens
 one of that at one turn in eight: it may be for a provider that is not away. With fewer than 128 its turn comes soon."""
@@ -68,7 +69,8 @@ class DeliverStrategy:
         self._counts = DeliverCounts(state.totals, self._marks.furthest())
         self._sampled_at, self._ends = 0.0, dict[TopicPartition, int]()
         self._taken: list[_Taken] = []
-        self._keys: set[str] = set()
+        self._keys = dict[str, bytes]()
+        """Of what is open, and what stands for each in the file."""
         self._dirty = False
         self._forgets = 0
         """The part of the file that is looked at next."""
@@ -131,7 +133,7 @@ class DeliverStrategy:
                 self._marks.take(place, sequence)
             return
         counted = resumed and offset not in self._uncounted.get(place, ())
-        if not again and not counted and self._may_wait(record):
+        if headers.get("schema") in _SLICES and not again and not counted and self._may_wait(record):
             self._slices.put(WaitingSlice(record, sequence), in_p2=place[1] >= self._parts.lanes)
         elif not again:
             self._take(opened, record, counted=counted)
@@ -141,8 +143,8 @@ class DeliverStrategy:
             self._marks.take(place, sequence)
 
     def _may_wait(self, record: Record) -> bool:
-        """A slice, unless what `attempts` says of it would be forgotten meanwhile."""
-        return schema_of(record.headers) in EMISSION_SLICES and not self.in_hand.recovered[record.partition].histories
+        """Unless what `attempts` says of the slice would be forgotten meanwhile."""
+        return not self.in_hand.recovered[record.partition].histories
 
     def _take(self, opened: OpenRecord, record: Record, *, counted: bool) -> None:
         emissions = decode_to_deliver(schema_of(record.headers), record.value)
@@ -186,10 +188,10 @@ class DeliverStrategy:
 
     def _open_all(self, taken: Sequence[_Taken], search: AttemptSearch | None = None) -> None:
         """Open the records; a key that is open already, or ended within its day, is left out."""
-        sent = self._sent_among(task for each in taken for task in each.tasks)
+        unsent = self._unsent(task for each in taken for task in each.tasks)
         _tell_many(taken)
         for record, all_tasks, counted in taken:
-            tasks = [task for task in all_tasks if self._is_unsent(task, sent)]
+            tasks = [task for task in all_tasks if self._is_unsent(task, unsent)]
             self._open(record, tasks, search)
             self._counts.accept(record, again=counted)
             self._open_on.opened(tasks)
@@ -200,14 +202,17 @@ class DeliverStrategy:
             self.in_hand.open(record, tasks)
             self._withdrawals.opened(record, tasks)
 
-    def _sent_among(self, tasks: Iterable[SendTask]) -> set[bytes]:
-        return self._store.sent_among({key_digest(task.key) for task in tasks}, self._parts.now_ms())
+    def _unsent(self, tasks: Iterable[SendTask]) -> Mapping[str, bytes]:
+        digests = {task.key: key_digest(task.key) for task in tasks}
+        sent = self._store.sent_among(set(digests.values()), self._parts.now_ms())
+        return {key: digest for key, digest in digests.items() if digest not in sent} if sent else digests
 
-    def _is_unsent(self, task: SendTask, sent: Collection[bytes]) -> bool:
-        if task.key in self._keys or (sent and key_digest(task.key) in sent):
+    def _is_unsent(self, task: SendTask, unsent: Mapping[str, bytes]) -> bool:
+        digest = unsent.get(task.key)
+        if digest is None or task.key in self._keys:
             task.siblings.tasks.remove(task)
             return False
-        self._keys.add(task.key)
+        self._keys[task.key] = digest
         return True
 
     # what was handed out again
@@ -221,8 +226,8 @@ class DeliverStrategy:
             self._open_all([_Taken(held.record, tasks, held.counted)], search)
             self._dirty = True
         for record, tasks in self._withdrawals.ready(self._parts.now_ms()):
-            sent = self._sent_among(tasks)
-            self._open(record, [task for task in tasks if self._is_unsent(task, sent)])
+            unsent = self._unsent(tasks)
+            self._open(record, [task for task in tasks if self._is_unsent(task, unsent)])
             self._dirty = True
         return []
 
@@ -231,7 +236,7 @@ class DeliverStrategy:
         find, found = self.in_hand.find(partition), dict[str, DeliveryHistory]()
         for emission in emissions:
             keys = list(delivery_keys_of(emission))
-            if self._keys.isdisjoint(keys):
+            if self._keys.keys().isdisjoint(keys):
                 found |= {key: history for key in keys if (history := find(key)) is not None}
         return found
 
@@ -302,12 +307,13 @@ class DeliverStrategy:
                 attempts_taken=self.in_hand.attempts_taken(),
                 marks=self._marks.all,
                 totals=self._counts.totals(),
-                sent=map(key_digest, sent),
+                sent=[self._keys.get(key) or key_digest(key) for key in sent],
                 now=self._parts.now_ms(),
                 shown=self._withdrawals.take_changed(),
             )
         )
-        self._keys.difference_update(sent)
+        for key in sent:
+            self._keys.pop(key, None)
 
     def forget(self) -> bool:
         self._store.forget_sent(self._parts.now_ms(), self._forgets)

@@ -221,6 +221,8 @@ def _at(emission: ToDeliver, device: str) -> ShownAt:
 
 
 def _named(emission: ToDeliver) -> Items | None:
+    if emission.items is msgspec.UNSET and emission.digest_items is None and emission.count == 1:
+        return ((emission.first_event_id, emission.actors[0] if emission.actors else None),)
     items = sent_items(emission)
     return None if items is None else tuple((item.event_id, item.actor) for item in items)
 

@@ -247,6 +247,7 @@ class Lane:
         self._strategy.refused(record, unread.error)
 
     def _count_ended(self) -> None:
+        self._writer.count()
         for labels, count in self._ended.items():
             _ended(*labels).inc(count)
         self._ended.clear()

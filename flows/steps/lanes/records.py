@@ -8,6 +8,7 @@ again after a crash, with the same key and content, is above the mark: the ledge
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -35,6 +36,8 @@ class LedgerWriter:
         self._parts, self._source = parts, _SOURCES[parts.station]
         self._partitions = {topic: parts.log.partitions(topic) for topic in OUTPUT_TOPICS}
         self._number = 0
+        self._taken = Counter[str]()
+        """Messages, by provider, of which `verdicts` has not heard."""
 
     def ended(self, task: SendTask, came_from: tuple[str, int, int]) -> list[NewRecord]:
         """Everything that follows from the end of a delivery; `came_from` is topic, partition, offset."""
@@ -71,8 +74,19 @@ class LedgerWriter:
         )  # fmt: skip
         return [heard]
 
+    def count(self) -> None:
+        """Tell `verdicts` what was taken: for many messages at once, since each word takes a lock."""
+        for provider, count in self._taken.items():
+            self._parts.verdicts.taken(provider, count, self._parts.now_ms())
+        self._taken.clear()
+
     def _verdict(self, task: SendTask) -> list[NewRecord]:
         """What the provider says of the address, if that is believed."""
+        if task.history.gone_at is None:
+            if task.history.outcome == "DELIVERED":
+                self._taken[task.history.provider or ""] += 1
+            return []
+        self.count()
         verdict = self._parts.verdicts.of(task, self._parts.now_ms())
         if verdict is None:
             return []

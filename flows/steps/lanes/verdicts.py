@@ -29,16 +29,18 @@ class Verdicts:
         self._said_at: dict[str, int] = {}
         self._lock = Lock()
 
+    def taken(self, provider: str, count: int, now: int) -> None:
+        """It took so many messages without such a word."""
+        with self._lock:
+            self._brakes[provider].taken(now, count)
+
     def of(self, task: SendTask, now: int) -> GoneRecord | None:
         """What an ended delivery says of its address; None also where the provider is not believed."""
         provider, verdict = task.history.provider or "", verdict_of(task)
+        if verdict is None:
+            return None
         with self._lock:
-            brake = self._brakes[provider]
-            if verdict is None:
-                if task.history.outcome == "DELIVERED":
-                    brake.taken(now)
-                return None
-            judged = brake.judge(now)
+            judged = self._brakes[provider].judge(now)
         VERDICTS.labels(provider, "believed" if judged.believed else "withheld").inc()
         if judged.believed:
             return verdict
