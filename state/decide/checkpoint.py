@@ -290,11 +290,13 @@ class GroupStore:
                 self._delete(codec.checkpoint_key(kind, group, u64(bucket)))
             return
         if log.next_entry > stored:
-            for bucket in range(max(stored, log.first_entry) // size, (log.next_entry - 1) // size + 1):
-                first = max(bucket * size, log.first_entry)
-                times, rows = log.since(first)
-                kept = (bucket + 1) * size - first
-                value = codec.encode_emissions(first, times[:kept], rows[:kept])
+            buckets = range(max(stored, log.first_entry) // size, (log.next_entry - 1) // size + 1)
+            begin = max(buckets.start * size, log.first_entry)
+            times, rows = log.since(begin)
+            for bucket in buckets:
+                first = max(bucket * size, begin)
+                part = slice(first - begin, (bucket + 1) * size - begin)
+                value = codec.encode_emissions(first, times[part], rows[part])
                 self._put(codec.checkpoint_key(kind, group, u64(bucket)), value)
         for bucket in range(oldest, log.first_entry // size):
             self._delete(codec.checkpoint_key(kind, group, u64(bucket)))

@@ -27,7 +27,10 @@ from connectors.log.interface import RECORD_MAX_BYTES, Headers, NewRecord, Recor
 from state.model.errors import LogError
 
 RECORDS_MAX = 4096
-VALUES_MAX_BYTES = 4 << 20
+VALUES_MAX_BYTES = 900_000
+"""Of several records. Larger blobs are mapped and unmapped by themselves (`flows.process.memory`), at each of three
+copies on their way into SQLite.
+"""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_keys = msgspec.msgpack.Decoder(list[bytes]).decode

@@ -162,6 +162,28 @@ def test_a_restart_deletes_old_emissions_once(tmp_path: Path) -> None:
     again.close()
 
 
+@pytest.mark.parametrize("sizes", [(1, 5_000), (1_500, 700, 3_000, 24), (1_024, 1_024, 2_048), (2_500,)])
+def test_emissions_of_many_at_once_come_back(sizes: tuple[int, ...], tmp_path: Path) -> None:
+    """Over several buckets, from within one on, and the oldest of them gone."""
+    directory, hour, store = tmp_path / "state", 3_600_000, GroupStore(tmp_path / "state")
+    state = store.load(3, REGISTRY)
+    state.users.row("u")
+    state.emissions.reserve_rows(max(sizes))
+    for number, size in enumerate(sizes):
+        now = number * 9 * hour
+        state.emissions.advance(now)
+        state.emissions.add_rows(np.random.default_rng(number).permutation(size).astype(np.int32), now)
+        store.collect(3, state)
+        store.commit()
+    store.close()
+    again = GroupStore(directory)
+    loaded, expected = again.load(3, REGISTRY), state.emissions.since(0)
+    loaded.emissions.advance((len(sizes) - 1) * 9 * hour)
+    assert [each.tolist() for each in loaded.emissions.since(0)] == [each.tolist() for each in expected]
+    assert len(expected[0]) == sum(sizes[-3:]), "a day is all that counts"
+    again.close()
+
+
 def test_a_group_without_events_forgets_what_no_longer_counts(tmp_path: Path) -> None:
     """Time passes there as everywhere, though nothing asks for the counts."""
     hour = 3_600_000

@@ -88,6 +88,17 @@ def blocks(*values: bytes) -> list[Block]:
     return list(pack_frames([NewRecord("t", 0, b"k", value) for value in values]))
 
 
+def test_a_frame_of_several_records_is_no_larger_than_malloc_keeps(log: EmbeddedLog) -> None:
+    """One of a megabyte would be mapped, filled by the kernel and unmapped for each copy."""
+    values = [bytes([number]) * 340_000 for number in range(5)]
+    packed = blocks(*values)
+    assert sum(block.records for block in packed) == 5
+    assert max(len(block.body) for block in packed) < 1 << 20
+    assert [block.records for block in blocks(bytes(2 << 20), b"a")] == [1, 1], "one record is in one frame"
+    log.append([NewRecord("t", 0, b"k", value) for value in values])
+    assert read(log) == values
+
+
 def test_several_that_append_in_turn_leave_no_gap_and_time_never_falls(log: EmbeddedLog, tmp_path: Path) -> None:
     with closing(opened(tmp_path)) as one, closing(opened(tmp_path)) as other:
         firsts = [one.append(blocks(b"a", b"b"), 10), one.append(blocks(b"c"), 9), other.append(blocks(b"d"), 8)]
