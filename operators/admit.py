@@ -321,9 +321,7 @@ def fan_out_errors(fan_out: str, body: dict[str, Any], profile: TypeProfile | No
     return errors
 
 
-def to_errors(
-    body: dict[str, Any], fan_out: str, profile: TypeProfile, served: Served | None = None
-) -> list[FieldError]:
+def to_errors(body: dict[str, Any], fan_out: str, profile: TypeProfile, served: Served | None) -> list[FieldError]:
     """RULES 1: `to` for class P0 and DIRECT only, with channels that the type offers and addresses that a provider can
     send to; one that names none is absent.
     """

@@ -40,7 +40,7 @@ def next_chunks(campaign: Campaign, chunks: Mapping[int, ChunkPlace], now: int) 
 
 
 def chunk_event(
-    campaign: Campaign, chunk: CampaignChunk, at: int, registry: Registry, test: CampaignText | None = None
+    campaign: Campaign, chunk: CampaignChunk, at: int, registry: Registry, test: CampaignText | None
 ) -> Event:
     """The event of a chunk that is released: one of a SEGMENT that names its members itself. The campaign is its
     object, so switches and reports know it by its name. `test`: it is one, says this, and counts as organic.

@@ -203,7 +203,7 @@ def announce_versions(state: SequenceState, versions: VersionsWork) -> list[Work
     return [msgspec.structs.replace(versions, stamp=state.stamp)]
 
 
-def announce_load(state: SequenceState, *, under_load: bool, away: frozenset[str] = frozenset()) -> list[Work]:
+def announce_load(state: SequenceState, *, under_load: bool, away: frozenset[str]) -> list[Work]:
     """Where the log says otherwise: the records from which on what is least missed gives way, or does so no more; and
     from which on channels are passed over, or no more.
     """

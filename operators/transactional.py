@@ -47,7 +47,7 @@ def decide_p0(
     switches: Mapping[tuple[str, str], int],
     *,
     registry: Registry,
-    served: Served | None = None,
+    served: Served | None,
     away: Collection[str] = (),
     now: int,
     place: int,

@@ -164,13 +164,10 @@ def _has(endings: Sequence[SliceEnding], name: str) -> npt.NDArray[np.bool_]:
     return np.array([getattr(ending, name) for ending in endings], np.bool_)
 
 
-def encode_slice(facts: SliceFacts, recipients: Recipients) -> bytes:
-    """The value of a record with the schema `slice/1+arrow`."""
-    return encode_slices([facts], [recipients])[0]
-
-
 def encode_slices(facts: Sequence[SliceFacts], recipients: Sequence[Recipients]) -> list[bytes]:
-    """The same of several, none without recipients: what is small costs little more together than one of them."""
+    """Values of records with the schema `slice/1+arrow`, one for each of the facts; none is without recipients. Small
+    ones cost little more together than one of them alone.
+    """
     sizes = [len(each.ending) for each in recipients]
     joined = Recipients(None, *map(_joined, list(zip(*recipients, strict=True))[1:]))
     places, decided_at = _spread(sizes, [(each.place, each.decided_at) for each in facts])
@@ -272,7 +269,7 @@ def outlines(values: Sequence[bytes]) -> list[SliceOutline | None]:
 
 
 def _is_as_written(table: Any) -> bool:
-    """Whether there is nothing but columns of `encode_slice`, of its types."""
+    """Whether there is nothing but columns of `encode_slices`, of its types."""
     return all(
         column.type == _TYPES[name] if name in _TYPES else name in _NUMBERS and _is_narrow(column.type)
         for name, column in zip(table.column_names, table.columns, strict=True)

@@ -48,9 +48,9 @@ class Component:
     headers: tuple[tuple[str, str], ...]
 
 
-def load_components(directory: Path = FILES) -> dict[str, Component]:
+def load_components() -> dict[str, Component]:
     """All files by their names, without `.js`."""
-    return {path.stem: _component(path) for path in sorted(directory.glob("*.js"))}
+    return {path.stem: _component(path) for path in sorted(FILES.glob("*.js"))}
 
 
 def _component(path: Path) -> Component:

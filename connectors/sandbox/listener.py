@@ -8,20 +8,12 @@ import ssl
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from connectors.sandbox.misbehaviour import Misbehaviours
 
 HOST = "127.0.0.1"
 _AGAIN_S = 0.02
-
-
-class Breakable(Protocol):
-    """A connection that can be ended at once."""
-
-    def abort(self) -> None:
-        """Break off, whatever is under way."""
-        ...
 
 
 class Listener:
@@ -30,7 +22,7 @@ class Listener:
     def __init__(
         self, protocol: Callable[[], Any], misbehaviours: Misbehaviours, context: ssl.SSLContext | None = None
     ) -> None:
-        """`protocol` makes a connection, which is `Breakable`; `context` for TLS."""
+        """`protocol` makes a connection, whose `abort` breaks it off at once; `context` for TLS."""
         self._protocol, self.misbehaviours, self._context = protocol, misbehaviours, context
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
         self._server: asyncio.Server | None = None

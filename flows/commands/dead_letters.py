@@ -74,7 +74,7 @@ def list_letters(letters: DeadLetters, selection: Selection, output: Output) -> 
         output.show({}, "No open dead letters." if not selection.everything else "No dead letters.")
 
 
-def list_page(log: Log, selection: Selection, output: Output, newest: int, start: ListCursor = ()) -> None:
+def list_page(log: Log, selection: Selection, output: Output, newest: int, start: ListCursor) -> None:
     """Print the newest so many, and where to go on; those of deliveries that have no letter are not among them."""
     page = letter_page(log, selection.wants, newest, start, everything=selection.everything)
     for each in page.found[::-1]:
@@ -101,7 +101,7 @@ def _show_unreadable(unreadable: int, output: Output) -> None:
         output.show({"unreadable": unreadable}, text)
 
 
-def explain_letters(letters: DeadLetters, event: str, user: str, output: Output, since_ms: int = 0) -> int:
+def explain_letters(letters: DeadLetters, event: str, user: str, output: Output, since_ms: int) -> int:
     """Print what became of an event where a stage could not handle it; gives how many letters there are since then.
 
     Other key groups of a fan-out are left out. A letter about a whole batch names no event and is not found.
@@ -145,7 +145,7 @@ def retry_letters(
     *,
     now_ms: Callable[[], int],
     again: bool,
-    by: Decider | None = None,
+    by: Decider | None,
 ) -> bool:
     """Give records back to where they failed; False: something that was asked for was refused.
 
@@ -179,7 +179,7 @@ def discard_letters(
     output: Output,
     *,
     now_ms: Callable[[], int],
-    by: Decider | None = None,
+    by: Decider | None,
     note: bool = True,
 ) -> bool:
     """Note that nothing will be done; False: something that was asked for was refused.

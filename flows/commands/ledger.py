@@ -77,9 +77,9 @@ def _shown(instant_ms: int) -> str:
     return datetime.fromtimestamp(instant_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
-def check_ledger(data_dir: Path, log: Log, output: Output, options: ProofOptions | None = None) -> bool:
+def check_ledger(data_dir: Path, log: Log, output: Output, options: ProofOptions) -> bool:
     """Check the laws and print each; gives whether all hold."""
-    report = prove(data_dir, log, options or ProofOptions())
+    report = prove(data_dir, log, options)
     for law in report.laws:
         output.show(_law_record(law), _law_text(law))
     for gap in report.gaps:

@@ -137,7 +137,7 @@ class Scheduler:
         journal: PoisonJournal,
         log: Log,
         clock: Callable[[], int],
-        carried_out: CarriedOut | None = None,
+        carried_out: CarriedOut | None,
     ) -> None:
         """`carried_out` by those before, where the topic is read from its begin."""
         self.kept = kept

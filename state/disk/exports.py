@@ -259,9 +259,7 @@ def exported_stores(exports: Path, kind: str) -> list[str]:
     return sorted(f"{kind}/{each.name}" for each in (exports / kind).glob("*") if _numbers(each))
 
 
-def newest_export(
-    exports: Path, store: str, fits: Callable[[Export], bool], refused: OnRefusedExport = lambda _path, _error: None
-) -> Export | None:
+def newest_export(exports: Path, store: str, fits: Callable[[Export], bool], refused: OnRefusedExport) -> Export | None:
     """The newest export that fits and is undamaged; None where there is none."""
     for export in list_exports(exports, store, refused):
         if not fits(export):

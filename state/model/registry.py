@@ -106,7 +106,7 @@ def _default_types() -> list[TypeProfile]:
     ]  # fmt: skip
 
 
-def check_profile(profile: TypeProfile, *, reader: bool = False) -> None:
+def check_profile(profile: TypeProfile, *, reader: bool) -> None:
     """`reader` as in `load_registry`.
 
     :raises ConfigurationError: naming the key and the remedy.

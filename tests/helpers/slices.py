@@ -10,7 +10,7 @@ from helpers.records import PARTITIONS, decision, delivery
 from connectors.log.interface import NewRecord
 from state.model.envelope import output_headers
 from state.model.keys import emission_id, key_group, partition_of_group, user_tag
-from state.slices import SCHEMA, Recipients, SliceEnding, SliceFacts, encode_slice
+from state.slices import SCHEMA, Recipients, SliceEnding, SliceFacts, encode_slices
 
 GROUPS = (0, 3, 130)
 ENDINGS = (
@@ -62,7 +62,7 @@ def slice_record(facts: SliceFacts, group: int, users: list[str], dice: random.R
         until=held * np.int64(facts.decided_at + dice.choice((1_000, 90_000_000))),
     )
     headers = output_headers(SCHEMA, "d", group, facts.place, ordinal)
-    value = encode_slice(facts, recipients)
+    value = encode_slices([facts], [recipients])[0]
     return NewRecord("ledger", partition_of_group(group, PARTITIONS), b"%d" % group, value, headers)
 
 

@@ -22,7 +22,7 @@ def file_text(name: str) -> str:
     return (resources.files("connectors.gateway.pages") / name).read_text(encoding="utf-8")
 
 
-def page_headers(style: str, *, script: bool = False) -> tuple[tuple[str, str], ...]:
+def page_headers(style: str, *, script: bool) -> tuple[tuple[str, str], ...]:
     """Of a page with this style inside it and, perhaps, a script of this server."""
     allowed = f"style-src 'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'; "
     allowed += "script-src 'self'; " if script else ""

@@ -12,7 +12,7 @@ from state.model.content import EmailContent
 
 
 def build_mail(
-    delivery: Delivery, options: MailOptions, *, date_s: float, signer: DkimSigner | None = None, reference: str = ""
+    delivery: Delivery, options: MailOptions, *, date_s: float, signer: DkimSigner | None, reference: str = ""
 ) -> bytes:
     """The mail, signed where there is a signer; pure. The Message-ID is the delivery's `provider_id`.
 

@@ -81,10 +81,6 @@ def mail_data(message: bytes) -> bytes:
     return (b"." if message.startswith(b".") else b"") + message.replace(b"\r\n.", b"\r\n..") + b".\r\n"
 
 
-def _nobody() -> SmtpEnvelope | None:
-    """No mail is at hand."""
-
-
 class SmtpExchange(asyncio.Protocol):
     """One mail at a time; `step` and `ambiguous` say how far the last one came."""
 
@@ -113,7 +109,7 @@ class SmtpExchange(asyncio.Protocol):
         self._transport.close()
 
     async def hand_over(
-        self, envelope: SmtpEnvelope, text: bytes, following: Callable[[], SmtpEnvelope | None] = _nobody
+        self, envelope: SmtpEnvelope, text: bytes, following: Callable[[], SmtpEnvelope | None]
     ) -> SmtpAnswer:
         """One mail, with a text by `mail_data`. `following` is asked once, right before a text, and says to whom the
         next mail here goes; then that is `begun`.

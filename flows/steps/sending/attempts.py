@@ -75,7 +75,7 @@ class Recovered:
         self.settled.clear()
 
 
-def recover(log: Log, partition: int, start: int, taken: int = 0) -> Recovered:
+def recover(log: Log, partition: int, start: int, taken: int) -> Recovered:
     """Read a partition from `start` to its present end.
 
     :raises LogError: it cannot be read; nothing may be sent without it.
