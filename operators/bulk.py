@@ -37,7 +37,7 @@ class Slice(NamedTuple):
     day: npt.NDArray[np.int32]
     follower_age_ms: int | None
     until: Times
-    """Where HELD; else 0."""
+    """The time in ms until which the recipient is held; 0 where he is not."""
     control_version: int
     """As of the decision: the record that moved the time may change it before this is written."""
     waited_ms: int = 0
@@ -46,12 +46,12 @@ class Slice(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """What a slice comes to, before anything follows from it for the caps and for what waits."""
+    """How the recipients of a slice are decided, before caps are counted and holds begin."""
 
     decided: Slice
     own_wait: Flags
     left: RowNumbers
-    """Who is decided one by one."""
+    """The recipients that must be decided one by one."""
 
 
 def decides_in_bulk(state: GroupState, event: Event, profile: TypeProfile, recipients: int) -> bool:
@@ -74,9 +74,9 @@ def decide_slice(
     now: int,
     final: FinalOutcome | None,
 ) -> tuple[Slice, RowNumbers]:
-    """(the decided slice, the rows to decide one by one); `final` is what A.1 and A.2 said of the event.
+    """Decide these recipients; gives the slice, and the rows that must be decided one by one.
 
-    Emissions are counted here, and whoever is held waits in a batch.
+    Emissions are counted here, and whoever is held waits in a batch. `final` is what A.1 and A.2 said of the event.
     """
     scope = scope_of([(state, rows)], columns, event, now, state.ahead, is_new=True)
     (found,) = evaluate_slices(scope, [state.place], final)
@@ -100,7 +100,7 @@ def evaluate_slices(scope: SliceScope, places: Sequence[int], final: FinalOutcom
 
 
 def release_slice(state: GroupState, columns: PreferenceColumns, batch: HeldBatch) -> tuple[Slice, RowNumbers]:
-    """The same where a hold ends: A, D and E again for whoever is in the batch, which the caller ends."""
+    """The same when a hold ends: rules A, D and E again for all in the batch. The caller removes the batch."""
     wait, members = batch.wait, batch.members()
     now, rows = wait.due, members.rows.astype(np.intp)
     scope = scope_of([(state, rows)], columns, wait.event, now, state.ahead, is_new=False)
@@ -116,7 +116,7 @@ def release_slice(state: GroupState, columns: PreferenceColumns, batch: HeldBatc
 
 
 def _without_left(decided: Slice, own_wait: Flags) -> Evaluated:
-    """Without those who are handed back."""
+    """Take out those who must be decided one by one."""
     alone = decided.ending < 0
     if not np.count_nonzero(alone):
         return Evaluated(decided, own_wait, decided.rows[:0])
@@ -125,7 +125,7 @@ def _without_left(decided: Slice, own_wait: Flags) -> Evaluated:
 
 
 def conclude_slice(state: GroupState, found: Evaluated, joined_at: int | None = None) -> tuple[Slice, RowNumbers]:
-    """What follows from it for the caps and for what waits, is done; gives the slice, and who is decided one by one.
+    """Count the emissions and begin the holds of a slice; gives the slice, and the rows to decide one by one.
 
     `joined_at`: where a hold ended; else that is now.
     """

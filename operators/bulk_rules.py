@@ -54,7 +54,7 @@ class _RouteCase(NamedTuple):
 
     found: AllowedChannels
     route: ChannelRoute | None
-    """Where a channel is left."""
+    """The route of the emission; None where no channel is left."""
 
 
 class GroupRows(NamedTuple):
@@ -63,11 +63,11 @@ class GroupRows(NamedTuple):
     state: GroupState
     rows: RowNumbers
     counted: EmissionLog
-    """The pool of rule D."""
+    """The emissions that rule D counts."""
 
 
 class _Endings:
-    """Indices endings as they are met, of all groups and of each."""
+    """Numbers endings in the order in which they are met: once over all groups, and once within each group."""
 
     def __init__(self, groups: int) -> None:
         self.list: list[Ending] = []
@@ -75,7 +75,7 @@ class _Endings:
         self._of_groups: list[dict[int, int]] = [{} for _ in range(groups)]
 
     def number(self, ending: Ending, parts: PartNumbers) -> int:
-        """Met in these groups."""
+        """The number of an ending over all groups; notes that it was met in these groups."""
         found = self._number.get(ending)
         if found is None:
             found = self._number[ending] = len(self.list)
@@ -86,11 +86,11 @@ class _Endings:
         return found
 
     def of(self, part: int) -> list[Ending]:
-        """Those of a group, by its own numbers."""
+        """The endings of a group, in the order of the group's own numbers."""
         return [self.list[number] for number in self._of_groups[part]]
 
     def own_numbers(self) -> Indices:
-        """By group and number; the last of each stands for none."""
+        """A table: at [group, number over all groups] the group's own number. The last column stands for no ending."""
         table = np.full((len(self._of_groups), len(self.list) + 1), _ALONE, np.intp)
         for part, numbers in enumerate(self._of_groups):
             table[part, [*numbers]] = [*numbers.values()]
@@ -111,33 +111,33 @@ class SliceScope(NamedTuple):
 
     @property
     def state(self) -> GroupState:
-        """For what is the same in all groups."""
+        """The state of the first group, for what is the same in all."""
         return self.groups[0].state
 
     def gated(self, *, by_rule_d: bool) -> bool:
-        """Whether the counts of a gate are on the record: that of now, or else of the hold's beginning."""
+        """Whether the record shows the counts of rule D, as of now or as of the beginning of a hold."""
         return self.event.priority != "P0" and (by_rule_d or not self.is_new)
 
     def gathered(self, column: Callable[[GroupRows], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """Of all groups, one behind the other."""
+        """The column of all groups, one behind the other."""
         arrays = list(map(column, self.groups))
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
     def parts_of(self, part: Indices | None, mask: Flags) -> PartNumbers:
-        """Which groups are among these."""
+        """The groups that have a recipient in the mask."""
         return _ONLY if part is None else np.bincount(part[mask]).nonzero()[0].tolist()
 
     def each_of(self, part: Indices | None, mask: Flags) -> Iterator[tuple[GroupRows, Flags]]:
-        """The same, and which of these are its own."""
+        """Each group that has a recipient in the mask, with the part of the mask that is its own."""
         for number in self.parts_of(part, mask):
             yield self.groups[number], mask if part is None else mask & (part == number)
 
 
 class _Recipients(NamedTuple):
-    """Columns of who is looked at."""
+    """Recipients that are being decided, as columns."""
 
     part: Indices | None
-    """The number of the group; None: there is only one."""
+    """The index of each recipient's group; None where there is only one group."""
     rows: RowNumbers
     documents: Indices
     usable: npt.NDArray[np.uint8]
@@ -147,7 +147,7 @@ class _Recipients(NamedTuple):
     """Who has an inbox row."""
 
     def at(self, places: npt.NDArray[np.intp]) -> "_Recipients":
-        """Some of them."""
+        """The recipients at these places."""
         if len(places) == len(self.rows):
             return self
         columns: list[Any] = [None if each is None else each[places] for each in self]
@@ -155,8 +155,8 @@ class _Recipients(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """Of each recipient, group by group: the number of his ending, -1 for who is handed back; how long he is held, and
-    whether by quiet hours; the counts of rule D.
+    """What was found of each recipient, group by group: the number of his ending (-1: he is to be decided alone), until
+    when he is held, whether quiet hours hold him, and the counts of rule D.
     """
 
     part: Indices | None
@@ -164,7 +164,7 @@ class Decided(NamedTuple):
     until: Times
     own_wait: Flags
     passed: Flags
-    """Whom rule A let pass."""
+    """The recipients whom rule A let pass."""
     hour: Codes
     day: Codes
 
@@ -221,7 +221,7 @@ def evaluate(scope: SliceScope, final: FinalOutcome | None, inbox: Flags | None 
 def _end(
     scope: SliceScope, recipients: _Recipients, codes: Indices, mask: Flags, final: FinalOutcome, *, by_rule_d: bool
 ) -> None:
-    """Number the endings of some."""
+    """Note how these recipients end."""
     if not np.count_nonzero(mask):
         return
     gated, inbox = scope.gated(by_rule_d=by_rule_d), recipients.inbox

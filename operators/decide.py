@@ -196,7 +196,7 @@ def apply_setting(state: GroupState, record: Work) -> None:
 
 
 def decide_event(writer: OutcomeWriter, event: Event, rows: AnyRows | list[int]) -> None:
-    """Every recipient's decision, one by one."""
+    """Decide every recipient one by one."""
     state, now = writer.state, writer.state.now
     state.totals.resolved += len(rows)
     if event.retracts:

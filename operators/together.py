@@ -1,7 +1,7 @@
-"""The slices of one event for several key groups, evaluated together: most of what a small one costs does not depend on
-how many recipients there are.
+"""Evaluates the slices of one event for several key groups together. Most of the cost of a small slice does not depend
+on how many recipients it has.
 
-Nothing is changed by it. Each group then applies its own record, as if it had been evaluated then.
+No state is changed here. Later each group applies its own record in its turn, with the same result as alone.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,15 @@ from state.model.registry import TypeProfile
 from state.model.work import SliceWork
 
 ROWS_MAX = 4_096
-"""Recipients that are evaluated together: with more, what a slice costs is theirs."""
+"""The most recipients that are evaluated together. With more of them the fixed cost of a slice hardly counts."""
 
 
 def evaluate_together(record: SliceWork, states: Sequence[GroupState], places: Sequence[int]) -> list[Evaluated | None]:
-    """What the record, at these places of `work`, comes to in groups of one worker; None: not together with others.
+    """Evaluate the record in several groups of one worker; `places` are its offsets in `work`, one for each group. None
+    stands for a group that must be decided alone.
 
-    Of fewer groups where more recipients than ROWS_MAX are in all: those behind have others for company.
+    The answer may be shorter than `states`: the last groups are left to the caller's next call where all groups have
+    more than ROWS_MAX recipients together.
     """
     found: list[Evaluated | None] = [None] * len(states)
     seen = len(states)

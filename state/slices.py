@@ -87,7 +87,7 @@ class Recipients(NamedTuple):
     tags: npt.NDArray[np.uint64]
     """`state.model.keys.user_tag` as little-endian numbers."""
     ending: npt.NDArray[np.integer[Any]]
-    """The number of the ending."""
+    """Each recipient's index into `SliceFacts.endings`."""
     cap_hour: npt.NDArray[np.int32]
     cap_day: npt.NDArray[np.int32]
     preference_version: npt.NDArray[np.int64]
@@ -95,7 +95,7 @@ class Recipients(NamedTuple):
     deliveries: npt.NDArray[np.int64]
     """Addresses that the emission goes to; 0 without one."""
     until: npt.NDArray[np.int64]
-    """Where HELD; else 0."""
+    """The time in ms until which the recipient is held; 0 where he is not."""
 
 
 class Expanded(NamedTuple):
@@ -106,53 +106,54 @@ class Expanded(NamedTuple):
 
 
 class ExpandedTogether(NamedTuple):
-    """The records of some slices, slice by slice."""
+    """The records of several slices, one slice behind the other."""
 
     expanded: Expanded
     decisions: npt.NDArray[np.int64]
-    """How many each slice has."""
+    """The number of decisions in each slice."""
     emissions: npt.NDArray[np.int64]
+    """The number of emissions in each slice."""
 
 
 class SliceOutline(NamedTuple):
-    """What a slice says of all its records."""
+    """What can be said of a slice without expanding it."""
 
     facts: SliceFacts
     rows: int
-    """Its decisions and emissions."""
+    """How many decisions and emissions it has, together."""
 
 
 class _SliceRows(NamedTuple):
-    """Recipients of some slices."""
+    """The recipients of several slices as rows of one table."""
 
     facts: Sequence[SliceFacts]
-    """Of each slice."""
+    """One for each slice."""
     of: npt.NDArray[np.int32]
-    """The number of each row's slice."""
+    """For each row the index of its slice in `facts`."""
     columns: dict[str, Any]
-    """As they came."""
+    """The columns of the records, unchanged."""
     endings: Sequence[SliceEnding]
-    """Of all slices."""
+    """The endings of all slices."""
     ending: npt.NDArray[np.int32]
-    """The number of each row's."""
+    """For each row the index of its ending in `endings`."""
 
     def has(self, name: str) -> npt.NDArray[np.bool_]:
-        """What each row's ending says."""
+        """For each row, whether its ending has this property."""
         return _has(self.endings, name)[self.ending]
 
     def integers(self, name: str) -> Any:
-        """The number that the slice of each row has."""
+        """For each row the integer that the facts of its slice have under this name."""
         values = [getattr(each, name) for each in self.facts]
         if None in values:
             return pa.array(values, _LONG).take(integers(self.of))
         return integers(np.array(values, np.int64)[self.of])
 
     def texts(self, name: str) -> Any:
-        """The same of a text."""
+        """For each row the text that the facts of its slice have under this name."""
         return coded(self.of, [getattr(each, name) for each in self.facts])
 
     def ended(self, name: str) -> Any:
-        """The text that each row's ending has."""
+        """For each row the text that its ending has under this name."""
         return coded(self.ending, [getattr(each, name) for each in self.endings])
 
 
@@ -160,7 +161,7 @@ _facts = msgspec.json.Decoder(SliceFacts)
 
 
 def _has(endings: Sequence[SliceEnding], name: str) -> npt.NDArray[np.bool_]:
-    """Per ending."""
+    """For each ending, whether it has this property."""
     return np.array([getattr(ending, name) for ending in endings], np.bool_)
 
 
@@ -202,7 +203,7 @@ def _joined(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 
 
 def _spread(sizes: Sequence[int], values: Sequence[tuple[int, ...]]) -> Any:
-    """Numbers of each part: one where there is only one part, else for each row."""
+    """The values of each part, repeated for each of its rows. A single part gives its values as they are."""
     return values[0] if len(values) == 1 else np.repeat(np.array(values, np.int64), sizes, axis=0).T
 
 
@@ -217,15 +218,16 @@ def _version(places: Any, age: Any) -> Any:
 def expand(value: bytes) -> Expanded:
     """The decisions and emissions of a slice.
 
-    :raises MalformedRecordError: it is none; the text names what is missing or does not fit.
+    :raises MalformedRecordError: the value is no slice; the text names what is missing or does not fit.
     """
     return expand_many([value]).expanded
 
 
 def expand_many(values: Sequence[bytes], chosen: Callable[[Any], Any] | None = None) -> ExpandedTogether:
-    """Many small ones cost little more than one large one. Raises as `expand`, and where they do not fit together.
+    """The decisions and emissions of several slices: many small ones cost little more than one large one.
 
-    :param chosen: what it leaves of each slice's columns is expanded. None: everything.
+    :param chosen: gets the table of each slice and returns the part of it to expand. None: everything is expanded.
+    :raises MalformedRecordError: as in `expand`, or the slices cannot be put into one table.
     """
     try:
         tables = [batch_table(value, "slice") for value in values]
@@ -244,7 +246,7 @@ def _expanded_together(tables: Sequence[Any], facts: Sequence[SliceFacts]) -> Ex
 
 
 def outlines(values: Sequence[bytes]) -> list[SliceOutline | None]:
-    """Of each slice; None where `expand_many` might refuse it, alone or beside the others.
+    """The outline of each slice; None where `expand_many` might refuse it, alone or together with the others.
 
     Columns are converted value by value: where their types fit, what the first row does all rows do.
     """
@@ -269,7 +271,7 @@ def outlines(values: Sequence[bytes]) -> list[SliceOutline | None]:
 
 
 def _is_as_written(table: Any) -> bool:
-    """Whether there is nothing but columns of `encode_slices`, of its types."""
+    """Whether all columns are those that `encode_slices` writes, with the same types."""
     return all(
         column.type == _TYPES[name] if name in _TYPES else name in _NUMBERS and _is_narrow(column.type)
         for name, column in zip(table.column_names, table.columns, strict=True)

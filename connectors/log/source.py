@@ -31,19 +31,19 @@ sleep from the start of `next_batch`, and sleeps after the call: a call that too
 would be followed by a sleep of the same length.
 """
 SHORT_WAIT = timedelta(milliseconds=10)
-"""While other steps of the worker, or other workers, may need it."""
+"""How long a call waits for a record while other steps of the worker, or other workers, may have work."""
 LONG_WAIT = timedelta(milliseconds=100)
-"""While nothing but a record or a tick can bring work."""
+"""How long it waits while nothing but a record or a tick can bring work."""
 REST_WAIT = timedelta(milliseconds=400)
-"""The same once nothing came for `_REST_AFTER` calls: the epochs of what came before are complete. A drain may be seen
-this much later.
+"""How long it waits once nothing came for `_REST_AFTER` calls: the epochs of what came before are complete then. A
+drain may be noticed this much later.
 """
 _REST_AFTER = 3
 _PAUSE = timedelta(milliseconds=2)
-"""Between two questions whether a partition without room has some again."""
+"""How often a partition that has no room is asked whether it has some again."""
 _FETCH_MAX = 4096
 PORTION_BYTES = 1_000_000
-"""Records handed out at once weigh no more, unless a single one does."""
+"""The most bytes of records that are handed out at once; a single record may have more."""
 
 
 class Tick(NamedTuple):
