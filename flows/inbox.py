@@ -22,8 +22,8 @@ from connectors.inbox.options import InboxRedisOptions
 from connectors.inbox.rocksdb import RocksInboxStore, shard_path, stored_offset
 from connectors.inbox.store import TableInboxStore
 from connectors.log.backlog import Backlog
-from connectors.log.interface import Log, Record
-from connectors.log.source import LogSource, SourceBatch, Tick
+from connectors.log.interface import Log
+from connectors.log.source import LogSource, SourceBatch, partition_key
 from connectors.log.topics import written_by
 from flows.config.settings import load_settings
 from flows.process.cluster import ALONE, ClusterPlace, cluster_place
@@ -52,10 +52,6 @@ class InboxFlowOptions:
     """Records of a partition that may enter an epoch."""
     counts_interval: timedelta = timedelta(seconds=1)
     """How often the counts of changed groups are published, and the stores' housekeeping does its turn."""
-
-
-def _by_partition(item: list[Record] | Tick) -> str:
-    return str(item.partition if isinstance(item, Tick) else item[0].partition)
 
 
 class _Stores:
@@ -189,7 +185,7 @@ def wire(
         )
     )
     flow = Dataflow("inbox")
-    keyed: KeyedStream[SourceBatch] = op.key_on("by_partition", op.input("operations", flow, source), _by_partition)
+    keyed: KeyedStream[SourceBatch] = op.key_on("by_partition", op.input("operations", flow, source), partition_key)
     op.output("rows", keyed, sink)
     return flow
 

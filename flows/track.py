@@ -21,8 +21,8 @@ from bytewax.operators import KeyedStream
 
 from connectors.archive.manifest import ARCHIVED, COLUMNAR, read_manifest, set_unreadable_aside
 from connectors.archive.parquet import ArchiveOptions
-from connectors.log.interface import Log, Record
-from connectors.log.source import LogSource, SourceBatch, Tick
+from connectors.log.interface import Log
+from connectors.log.source import LogSource, SourceBatch, partition_key
 from connectors.metric_files import METRICS, keep_writing
 from flows.config.settings import ArchiveTable, load_settings
 from flows.process.cluster import ALONE, ClusterPlace, cluster_place
@@ -66,10 +66,6 @@ def archived_topics(table: ArchiveTable) -> tuple[ArchivedTopic, ...]:
         ArchivedTopic(name, PartOptions() if name in COLUMNAR else _RAW_PARTS, ArchiveOptions(retention=kept[name]))
         for name in ARCHIVED
     )
-
-
-def _by_partition(item: list[Record] | Tick) -> str:
-    return str(item.partition if isinstance(item, Tick) else item[0].partition)
 
 
 def start_offset(open_log: Callable[[], Log], archived: int, topic: str, partition: int) -> int:
@@ -125,7 +121,7 @@ def wire(
     )
     parts = TrackParts(archive, data_dir / STATE, given.topics, open_log, partitions, now_ms, given.hot)
     flow = Dataflow("track")
-    keyed: KeyedStream[SourceBatch] = op.key_on("by_partition", op.input("records", flow, source), _by_partition)
+    keyed: KeyedStream[SourceBatch] = op.key_on("by_partition", op.input("records", flow, source), partition_key)
     op.output("parts", keyed, TrackSink(parts))
     return flow
 

@@ -55,6 +55,11 @@ class Tick(NamedTuple):
 SourceBatch = list[Record] | Tick
 
 
+def partition_key(item: SourceBatch) -> str:
+    """The engine's key by which an item goes to the owner of its partition number."""
+    return str(item.partition if isinstance(item, Tick) else item[0].partition)
+
+
 class LogSource(FixedPartitionedSource[SourceBatch, None]):
     """Reads topics and emits lists of records, each of one partition number, and ticks.
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from http import HTTPStatus
-from typing import Protocol, cast
+from typing import Protocol
 
 import httptools
 
 from connectors.sandbox.http2 import BYTE_EVERY_S, ENDLESS_EVERY_S, Answer
 from connectors.sandbox.journal import Entry, Journal
+from connectors.sandbox.listener import SandboxConnection
 
 _BODY_MAX_BYTES, _CHUNK_BYTES = 2_000_000, 65_536
 
@@ -31,20 +32,16 @@ class Http1Server(Protocol):
         ...
 
 
-class Http1Connection(asyncio.Protocol):
+class Http1Connection(SandboxConnection):
     """One connection of a client; answers keep it open."""
 
     def __init__(self, server: Http1Server) -> None:
         self._server = server
         self._parser = httptools.HttpRequestParser(self)
-        self._transport: asyncio.Transport | None = None
         self._begin()
 
     def _begin(self) -> None:
         self._url, self._body, self._headers = b"", bytearray(), dict[str, str]()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # the fast loop's transports have no common class
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -92,10 +89,6 @@ class Http1Connection(asyncio.Protocol):
         lines += [f"{name}: {value}" for name, value in answer.headers]
         return "\r\n".join([*lines, "", ""]).encode() + answer.content
 
-    def _write(self, data: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
-
     def _go_on(self) -> None:
         """A body without end, as fast as the client reads, until it has had enough."""
         if self._transport is None or self._transport.is_closing():
@@ -111,11 +104,6 @@ class Http1Connection(asyncio.Protocol):
         elif data:
             self._write(data[:1])
             asyncio.get_running_loop().call_later(BYTE_EVERY_S, partial(self._write_part, data[1:], whole=True))
-
-    def abort(self) -> None:
-        """Break off at once, whatever is under way."""
-        if self._transport is not None:
-            self._transport.abort()
 
 
 def _reason(status: int) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -21,6 +21,7 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
 from connectors.sandbox.journal import Entry, Journal
+from connectors.sandbox.listener import SandboxConnection
 from connectors.sandbox.misbehaviour import Behaviour
 
 STREAMS_MAX = 1000
@@ -107,7 +108,7 @@ class _Advertised(Settings):
         self[SettingCodes.MAX_CONCURRENT_STREAMS] = value
 
 
-class Http2Connection(asyncio.Protocol):
+class Http2Connection(SandboxConnection):
     """One connection of a client."""
 
     def __init__(self, server: Http2Server) -> None:
@@ -118,14 +119,13 @@ class Http2Connection(asyncio.Protocol):
         )  # fmt: skip
         self._h2 = H2Connection(config)
         self._streams: dict[int, _Stream] = {}
-        self._transport: asyncio.Transport | None = None
         self._streams_max = server.streams_first
         self._last_read: int | None = None
         """The last stream that is read, once GOAWAY was said."""
         self._judged_last = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # the fast loop's transports have no common class
+        super().connection_made(transport)
         first = {SettingCodes.MAX_CONCURRENT_STREAMS: self._streams_max}
         self._h2.local_settings = _Advertised(client=False, initial_values=first)
         self._h2.initiate_connection()
@@ -269,11 +269,6 @@ class Http2Connection(asyncio.Protocol):
         self._flush()
         if len(content) > 1:
             asyncio.get_running_loop().call_later(BYTE_EVERY_S, self._trickle, stream, content[1:])
-
-    def abort(self) -> None:
-        """Break off at once, whatever is under way."""
-        if self._transport is not None:
-            self._transport.abort()
 
     def _flush(self) -> None:
         data = self._h2.data_to_send()

@@ -8,12 +8,30 @@ import ssl
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from connectors.sandbox.misbehaviour import Misbehaviours
 
 HOST = "127.0.0.1"
 _AGAIN_S = 0.02
+
+
+class SandboxConnection(asyncio.Protocol):
+    """One connection of a client."""
+
+    _transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # the fast loop's transports have no common class
+
+    def abort(self) -> None:
+        """Break off at once, whatever is under way."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
 
 
 class Listener:

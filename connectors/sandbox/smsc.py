@@ -36,7 +36,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from connectors.providers.sms.smpp_pdu import (
     ANSWER,
@@ -63,6 +63,7 @@ from connectors.providers.sms.smpp_pdu import (
 )
 from connectors.sandbox.http2 import BYTE_EVERY_S, GARBLED
 from connectors.sandbox.journal import Entry, Journal
+from connectors.sandbox.listener import SandboxConnection
 from connectors.sandbox.misbehaviour import OF_TLS, Behaviour, Misbehaviours
 from state.model.errors import MalformedRecordError
 from state.model.gsm import GSM_BASIC
@@ -124,12 +125,11 @@ class Smsc:
         return self.misbehaviours.refusal(number, int(status), times)
 
 
-class SmscConnection(asyncio.Protocol):
+class SmscConnection(SandboxConnection):
     """One connection of a client."""
 
     def __init__(self, smsc: Smsc) -> None:
         self._smsc, self._reader, self._bound = smsc, PduReader(), False
-        self._transport: asyncio.Transport | None = None
         self._sequences = iter(range(1, 1 << 31))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -139,20 +139,12 @@ class SmscConnection(asyncio.Protocol):
         """Hand it to the client."""
         self._write(Pdu(DELIVER_SM, OK, next(self._sequences), receipt).encode())
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # the fast loop's transports have no common class
-
     def data_received(self, data: bytes) -> None:
         try:
             for pdu in self._reader.feed(data):
                 self._handle(pdu)
         except MalformedRecordError:
             self.abort()
-
-    def abort(self) -> None:
-        """Break off at once, whatever is under way."""
-        if self._transport is not None:
-            self._transport.abort()
 
     def _handle(self, pdu: Pdu) -> None:
         if pdu.command in _BINDS:
@@ -206,10 +198,6 @@ class SmscConnection(asyncio.Protocol):
         if (byte := next(left, None)) is not None:
             self._write(bytes((byte,)))
             asyncio.get_running_loop().call_later(BYTE_EVERY_S, self._trickle, left)
-
-    def _write(self, data: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
 
 
 def _answer(pdu: Pdu, status: int = OK, body: bytes = b"") -> bytes:
