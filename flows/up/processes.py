@@ -40,9 +40,9 @@ LOG_MAX_BYTES = 10 * 1024 * 1024
 SILENT_FOR = timedelta(seconds=20)
 """Twenty beats: one needs a single turn of the interpreter, which even a starved process gets within seconds."""
 UNHEARD_FOR = timedelta(seconds=120)
-"""Until the first beat: it comes before a process imports what it needs, yet a cold disk may be slow."""
+"""How long the first beat may take. It comes before a process imports what it needs, but a cold disk may be slow."""
 STANDS_FOR = timedelta(seconds=120)
-"""For how long flows may stand still. No record takes so long, even on a busy machine."""
+"""How long flows may stand still. No record takes so long, even on a busy machine."""
 _KILLED_WITHIN = timedelta(seconds=3)
 """How long to wait for the end of what was killed, where nothing is left to do but to wait."""
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -101,7 +101,7 @@ class _Child:
     heard: bool = False
     """Whether it ever gave a sign of life."""
     silent_s: float = 0.0
-    """For how long nothing was heard."""
+    """For how long it has given no sign of life."""
     still_s: float = 0.0
     """For how long its flows have said that they stand still."""
 
@@ -228,7 +228,7 @@ class ProcessGroup:
         return [each for each in self._children.values() if each is child or each.spec.unit == child.spec.unit != ""]
 
     def _is_due(self, child: _Child, now: float) -> bool:
-        """Not before every part of its unit is gone."""
+        """Whether it is to be started again now: its time has come, and every process of its unit is gone."""
         if child.restart_at is None or now < child.restart_at or self.ended_for_good is not None:
             return False
         return not any(each.ending for each in self._unit(child))
@@ -316,7 +316,7 @@ def _last_lines(path: Path, count: int, since: int) -> Sequence[str]:
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """To the whole process group, if the process was not seen to be gone."""
+    """Send the signal to its whole process group, unless the process was seen to be gone."""
     if process.returncode is None:  # a reaped process's number may belong to somebody else by now
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: not permitted for a group of zombies
             os.killpg(process.pid, number)

@@ -50,7 +50,7 @@ _CLUSTER_HOST = "127.0.0.1"
 _NICE = 19
 _LOOK = timedelta(milliseconds=50)
 _START_DEADLINE = timedelta(seconds=90)
-"""Without one process more that is ready."""
+"""How long a start may go on without one more process being ready."""
 _STAGE_DEADLINE = timedelta(seconds=25)
 _FAILURES_AT_START = 4
 _logger = structlog.get_logger(__name__)
@@ -193,7 +193,7 @@ class Supervisor:
         return True
 
     def _wait(self, lacking: Callable[[], int], stopping: Callable[[], bool]) -> bool:
-        """Until nothing is lacking; false when asked to stop."""
+        """Wait until every process is ready; false when asked to stop."""
         patience = StartPatience(self._starts_within)
         while lack := lacking():
             if stopping():
@@ -267,7 +267,7 @@ def _spec(settings: Settings, name: str, *arguments: str, turn: int, nice: int =
 
 
 def _patience(settings: Settings) -> timedelta:
-    """For how long flows wait for their log before they end."""
+    """How long flows wait for their log before they end."""
     return settings.kafka.patience if settings.profile == "kafka" else timedelta()
 
 
