@@ -85,7 +85,7 @@ _NOT_SENT = (
 )
 _BODY_FIELDS = sorted(name for name in Event.__struct_fields__ if name not in _NOT_SENT)
 _body_of = attrgetter(*_BODY_FIELDS)
-_SentBody = defstruct("_SentBody", [(name, Any) for name in _BODY_FIELDS])
+_SentBody = defstruct("_SentBody", [(name, Any) for name in _BODY_FIELDS], gc=False)
 _encode_plain = msgspec.json.Encoder(order="deterministic").encode
 """The canonical form of a body that has neither floats nor keys beyond ASCII."""
 

@@ -62,7 +62,8 @@ def event_records(event: Event, partitions: PartitionCount, *, kept: bool, trace
     records = []
     if not kept:
         topic, key = EVENTS[event.priority], event_key(event)
-        records.append(NewRecord(topic, _partition(topic, key, partitions), key.encode(), value, headers))
+        partition = partition_of_group(key_group(key), partitions(topic))  # most keys are others: a cache costs more
+        records.append(NewRecord(topic, partition, key.encode(), value, headers))
     if kept or event.retracts:
         records.append(NewRecord(SCHEDULE, 0, event.event_id.encode(), value, headers))
     return records

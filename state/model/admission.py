@@ -46,7 +46,7 @@ class Sender(NamedTuple):
     """Of these, the types that may be sent: names, or prefixes that end in a star."""
 
 
-class RepeatCheck(NamedTuple):
+class RepeatCheck(msgspec.Struct, frozen=True, gc=False):
     """What an admission store needs to recognise repeats of one event; all times in milliseconds UTC."""
 
     event_id: str

@@ -178,7 +178,7 @@ def resolve(raw: RawEvent, registry: Registry, *, ingested_at: int) -> Event:
         idempotency_key=raw.idempotency_key,
         created_at=raw.created_at,
         deliver_at=raw.deliver_at,
-        to=allowed_addresses(raw.to, fan_out, klass, profile),
+        to=allowed_addresses(raw.to, fan_out, klass, profile) if raw.to else None,
         ingested_at=ingested_at,
         schema_version=raw.schema_version or SCHEMA_VERSION,
         retracts=bool(raw.retracts),
