@@ -46,13 +46,9 @@ def decode_json(body: bytes) -> Any:
 
 def _members(value: Any) -> int:
     """How many members its objects have: as many as there are colons, unless some are in texts or members are lost."""
-    members, items = 0, value
     if isinstance(value, dict):
-        members, items = len(value), value.values()
-    elif not isinstance(value, list):
-        return 0
-    nested = [item for item in items if isinstance(item, (dict, list))]  # most objects have none
-    return members + sum(_members(item) for item in nested) if nested else members
+        return len(value) + sum(_members(item) for item in value.values() if isinstance(item, (dict, list)))
+    return sum(_members(item) for item in value if isinstance(item, (dict, list))) if isinstance(value, list) else 0
 
 
 class _Pairs(list[tuple[str, Any]]):
