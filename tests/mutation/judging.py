@@ -28,7 +28,7 @@ OWN_SECONDS = 90
 """One test of a module's own, which takes a few on an idle machine; what waits for ever fails."""
 _HERE_ONLY = "not kill_9 and not four_writes"
 """A process that a test starts would load the module as it is, and figures are no decisions."""
-BULK_FROM = (32, 1)
+BULK_FROM = (8, 1)
 """Recipients from which columns decide: as shipped, and always."""
 
 
