@@ -18,10 +18,10 @@ from flows.process.memory import settle_memory
 from flows.steps.decide.outputs import OutputWriter
 from operators.decide import apply
 from state.decide.checkpoint import GroupStore
-from state.decide.group import BULK_FROM, GroupState
+from state.decide.group import GroupState
 from state.model.event import Event
 from state.model.registry import load_registry
-from state.model.work import FollowWork, PreferenceWork, SliceWork, TickWork, Work
+from state.model.work import BULK_FROM, FollowWork, PreferenceWork, SliceWork, TickWork, Work
 
 NOW = 1_767_225_600_000
 """Midnight, UTC."""

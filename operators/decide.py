@@ -193,6 +193,7 @@ def apply_setting(state: GroupState, record: Work) -> None:
             state.registry = load_registry(record.types, version=record.registry)
             state.registry_tables = record.types
             state.users.serve(record.served)
+            state.bulk_from = record.bulk_from or state.bulk_from
 
 
 def decide_event(writer: OutcomeWriter, event: Event, rows: AnyRows | list[int]) -> None:

@@ -21,6 +21,7 @@ from state.model.load import AWAY, UNDER_LOAD
 from state.model.registry import Registry, load_registry
 from state.model.settings import SETTINGS, SegmentRecord, Setting
 from state.model.work import (
+    BULK_FROM,
     AnyWork,
     EventWork,
     FollowWork,
@@ -186,7 +187,12 @@ def versions_in_force(registry: Registry, served: Served | None = None) -> Versi
     """The record that says by which versions is decided from there on; its stamp is left 0."""
     types = {name: dict(table) for name, table in registry.tables.items()}
     versions = VersionsWork(
-        stamp=0, registry=registry.version, tzdata=tzdata_version(), rules=RULES_VERSION, types=types
+        stamp=0,
+        registry=registry.version,
+        tzdata=tzdata_version(),
+        rules=RULES_VERSION,
+        types=types,
+        bulk_from=BULK_FROM,
     )
     if served is None:
         return versions

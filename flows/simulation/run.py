@@ -18,11 +18,10 @@ from bytewax.testing import cluster_main
 
 from flows.simulation.group import GroupBatch, OutputLine, SimulatedGroup
 from operators.simulation import Simulation
-from state.decide.group import BULK_FROM
 from state.model.errors import CarillonError, MalformedRecordError
 from state.model.group_keys import GROUP_KEYS
 from state.model.registry import Registry, load_registry
-from state.model.work import Work
+from state.model.work import BULK_FROM, Work
 
 KeyedBatch = tuple[str, GroupBatch]
 

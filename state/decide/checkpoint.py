@@ -30,10 +30,10 @@ from state.decide.preferences import PreferenceTable
 from state.decide.user_rows import UserRows
 from state.disk.packing import VERSION, decode_stored_event, encode_stored_event, u32, u64, unversioned
 from state.disk.rocksdb import open_database, prefixed_rows, stored_row, synced
-from state.model.addresses import Served
 from state.model.channels import ADDED
 from state.model.event import Event
 from state.model.registry import Registry, load_registry
+from state.model.work import BULK_FROM_BEFORE
 
 FORMAT = b"carillon decide 1"
 
@@ -157,6 +157,7 @@ class GroupStore:
     def _load_meta(self, state: GroupState, meta: list) -> None:  # type: ignore[type-arg]  # MessagePack array
         next_offset, state.now, state.pending.next_timer, version, totals, counted, control, switches, tables = meta[:9]
         state.users.served = meta[9] if len(meta) > 9 else None
+        state.bulk_from = meta[11] if len(meta) > 11 else BULK_FROM_BEFORE
         state.place = next_offset - 1
         state.totals.resolved, state.totals.emitted, state.totals.inbox_items = totals
         state.counted = tuple(counted)
@@ -231,7 +232,7 @@ class GroupStore:
             codec.encode_meta([
                 state.place + 1, state.now, state.pending.next_timer, state.registry.version,
                 [totals.resolved, totals.emitted, totals.inbox_items], state.counted, state.kills.version,
-                sorted(state.kills.active, key=str), state.registry_tables, *_named_last(state.users.served),
+                sorted(state.kills.active, key=str), state.registry_tables, *_named_last(state),
             ], batches=bool(state.pending.batches), slots=state.slot_emissions is not None,
                 blocks=any(rows.has_blocks for rows, _ in audiences)),
         )  # fmt: skip
@@ -315,8 +316,11 @@ class GroupStore:
         self._db.close()
 
 
-def _named_last(served: Served | None) -> list[Any]:
-    """What providers reach, and added channels; nothing where there is none."""
+def _named_last(state: GroupState) -> list[Any]:
+    """What providers reach, added channels, and from where on columns decide; nothing of what is as ever."""
+    served = state.users.served
+    if state.bulk_from != BULK_FROM_BEFORE:
+        return [served, ADDED, state.bulk_from]
     return [served, ADDED] if ADDED else [] if served is None else [served]
 
 

@@ -8,7 +8,7 @@ are neighbours.
 - M: the group's meta. No rest. [next_offset, now, next_timer, registry_version, totals (resolved, emitted, inbox
   items), counted (terms of the last counts record), control_version, active switches [[scope, value]], registry tables
   or null, and where the log says so: what providers reach; where there are channels of other packages, their names
-  besides, in the order of their bits in U].
+  besides, in the order of their bits in U; where the log says so, from how many recipients on columns decide].
 - U: users. Rest: chunk u32, rows chunk*256 and following. [ids utf-8 one behind the other, their lengths, distinct
   documents, document number per row, known flags (one byte each), preference versions i64, endpoint versions i64,
   addresses one behind the other, how many bytes of these are of each row (0: it has none), per row [locale, name] or

@@ -12,9 +12,8 @@ from state.decide.preferences import PreferenceTable
 from state.decide.switches import KillSwitches
 from state.decide.users import UserTable
 from state.model.registry import Registry
+from state.model.work import BULK_FROM_BEFORE
 from state.model.zones import tzdata_version
-
-BULK_FROM = 8
 
 
 class DecideTotals:
@@ -56,8 +55,8 @@ class GroupState:
         self.place = -1
         self.ahead = 0
         """Of the record being applied: by how much `now` is ahead of the machine's clock (`operators.ahead`)."""
-        self.bulk_from = BULK_FROM
-        """Events with fewer recipients in the group are decided one by one."""
+        self.bulk_from = BULK_FROM_BEFORE
+        """Events with fewer recipients in the group are decided one by one; a `versions` record says how many."""
         self.counted: tuple[int, ...] = (0, 0, 0, 0, 0)
         """What the last `counts` record said."""
         self.registry_tables: dict[str, dict[str, Any]] | None = None

@@ -26,6 +26,9 @@ from state.model.settings import (
 )
 from state.model.topics import READS
 
+BULK_FROM, BULK_FROM_BEFORE = 8, 32
+"""`VersionsWork.bulk_from` of this release, and what held before records said it."""
+
 
 class Work(msgspec.Struct, kw_only=True, frozen=True, tag_field="k", omit_defaults=True):
     """What every record of the decision log carries."""
@@ -139,6 +142,10 @@ class VersionsWork(Work, tag="versions", frozen=True):
     types: dict[str, dict[str, Any]] = {}
     served: dict[str, dict[str, str]] | None = None
     forms: str = ""
+    bulk_from: int = 0
+    """Events with fewer recipients in a group are decided one by one; 0: as before. What is decided twice, by two
+    releases, must be written in the same form.
+    """
 
 
 AnyWork = (

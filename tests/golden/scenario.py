@@ -9,6 +9,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow.ipc
 from helpers.stored_rows import StoredRows
@@ -28,6 +29,7 @@ from state.model.event import Event, RawEvent, resolve
 from state.model.keys import key_group
 from state.model.registry import load_registry
 from state.model.work import (
+    BULK_FROM_BEFORE,
     AnyWork,
     EndpointWork,
     EventWork,
@@ -150,7 +152,7 @@ def decide_into(state: GroupState, placed: list[tuple[int, AnyWork]]) -> list[Ne
     writer, written = OutputWriter(GROUP, PARTITIONS), list[NewRecord]()
     for place, record in placed:
         written += writer.encode(state, apply(state, record, place), place)
-    state.counted = state.count_terms()
+    state.counted, state.bulk_from = state.count_terms(), BULK_FROM_BEFORE
     return [*written, writer.counts(state.counted, state.place)]
 
 
@@ -212,7 +214,7 @@ def sequence_state() -> SequenceState:
     state.stamp = NOON
     state.positions = {("events.p1", 0): 4, ("preferences", 3): 1}
     state.work_ends = {0: 5, 1: 9}
-    state.versions = encode_work(versions_in_force(REGISTRY))
+    state.versions = encode_work(msgspec.structs.replace(versions_in_force(REGISTRY), bulk_from=0))
     one, two, three = users()
     settings: list[tuple[str, bytes]] = [
         ("follows", b'{"followee":"star","follower":"%s","on":true}' % one.encode()),

@@ -264,7 +264,7 @@ def test_what_fits_into_columns() -> None:
         given = Event(event_id="e", **({"type": type_name, "priority": "P1"} | fields))  # type: ignore[arg-type]  # fields by name
         return decides_in_bulk(state, given, state.registry.profile(type_name), recipients)
 
-    assert (fitting(8), fitting(7)) == (True, False)
+    assert (fitting(32), fitting(31)) == (True, False)
     assert fitting(32, "like") is False
     assert fitting(32, "like", priority="P0") is True
     assert fitting(32, to={"sms": "+1"}) is False

@@ -15,8 +15,8 @@ from helpers.flow_bench import user_in_group
 from helpers.up import Up, running
 from helpers.waiting import wait_for
 
-from state.decide.group import BULK_FROM
 from state.model.keys import key_group
+from state.model.work import BULK_FROM
 
 PATH = "/v1/notifications/inbox/stream"
 

@@ -1,9 +1,11 @@
-"""What is given up at one place has a number of its own, also in a store that knows some of it by the letters."""
+"""What is given up at one place has a number of its own, also in a store that knows some of it by the letters; and
+from how many recipients on columns decide is said by the log and kept, so that two releases write the same.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,26 @@ from operators import decide as rules
 from operators.aggregate import time_comes
 from operators.bulk import release_slice
 from operators.context import OutcomeWriter
+from operators.sequence import versions_in_force
+from state import slices
 from state.decide.checkpoint import GroupStore
 from state.decide.pending import PendingGroup
 from state.disk.poison import PoisonJournal
-from state.model.work import EndpointWork, EventWork, PreferenceWork, SliceWork, TickWork, Work, encode_work
+from state.model.event import Event
+from state.model.registry import load_registry
+from state.model.work import (
+    BULK_FROM,
+    BULK_FROM_BEFORE,
+    EndpointWork,
+    EventWork,
+    FollowWork,
+    PreferenceWork,
+    SliceWork,
+    TickWork,
+    VersionsWork,
+    Work,
+    encode_work,
+)
 
 GROUP = 7
 USERS = [user_in_group(GROUP, number) for number in range(3)]
@@ -158,3 +176,60 @@ def test_what_is_held_is_counted_from_the_start_of_a_process_to_its_end(tmp_path
     before = held()
     _decide_night(tmp_path)  # as another process, which finds them held and lets them go
     assert held() == before
+
+
+NOW = 1_767_225_600_000
+TYPES = load_registry()
+
+
+class World:
+    """One key group over one store."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory, self._next = directory, 0
+        self.open()
+
+    def open(self) -> None:
+        self._store = GroupStore(self._directory / "store")
+        self._journal = PoisonJournal.open(self._directory / "journal")
+        self._decider = GroupDecider(0, self._store, TYPES, self._journal, partitions=4)
+
+    def close(self) -> None:
+        self._journal.close()
+        self._store.close()
+
+    def apply(self, work: Work) -> set[str]:
+        """The schemas on topic `ledger` of what the record leads to."""
+        records = self._decider.decide([(self._next, encode_work(work))])
+        self._next += 1
+        self._decider.collect()
+        self._store.commit()
+        return {dict(record.headers)["schema"].decode() for record in records if record.topic == "ledger"}
+
+    def post(self) -> set[str]:
+        name = f"post{self._next}"
+        event = Event(event_id=name, type="new_post", priority="P1", fan_out_type="FOLLOWERS", sender_id="s",
+                      actor="star", object=name, ttl_ms=1_000, ingested_at=NOW)  # fmt: skip
+        return self.apply(SliceWork(g=0, stamp=NOW, event=event))
+
+
+def test_a_log_that_does_not_say_it_is_decided_as_it_was(tmp_path: Path) -> None:
+    in_columns = {slices.SCHEMA.decode()}
+    versions = versions_in_force(TYPES)
+    assert versions.bulk_from == BULK_FROM < BULK_FROM_BEFORE
+    with closing(World(tmp_path)) as world:
+        for number in range(BULK_FROM):
+            world.apply(FollowWork(g=0, stamp=NOW, follower=f"u{number}", followee="star", on=True))
+        assert world.post() != in_columns
+        unsaid = VersionsWork(stamp=NOW, registry=1, tzdata=versions.tzdata, rules=1, types=versions.types)
+        world.apply(unsaid)
+        world.close()
+        world.open()
+        assert world.post() != in_columns
+        world.apply(versions)
+        assert world.post() == in_columns
+        world.close()
+        world.open()
+        assert world.post() == in_columns
+        world.apply(unsaid)
+        assert world.post() == in_columns
