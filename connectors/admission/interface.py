@@ -57,11 +57,15 @@ class Known(NamedTuple):
 class AdmissionStore(Protocol):
     """See the module. Every method may raise `StoreUnavailableError`, within the store's deadline."""
 
-    async def reserve(self, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
-        """Check and set each claim atomically, in this order (later ones see earlier ones); NEW becomes PENDING."""
+    async def reserve(self, claims: Sequence[RepeatCheck], now_ms: int, missed_ms: int = 0) -> list[Reservation]:
+        """Check and set each claim atomically, in this order (later ones see earlier ones); NEW becomes PENDING.
+
+        `missed_ms`: until then events were accepted that the store does not know. So what was accepted up to then may
+        not be the latest of its kind any more, and nothing repeats it by content; all who share the store hear of it.
+        """
         ...
 
-    async def look(self, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
+    async def look(self, claims: Sequence[RepeatCheck], now_ms: int, missed_ms: int = 0) -> list[Reservation]:
         """What `reserve` would say to each if it were the only one; nothing is set."""
         ...
 

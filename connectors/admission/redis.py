@@ -10,6 +10,7 @@ Keys, `PREFIX` as configured; texts are raw bytes behind a fixed prefix and come
     PREFIX:s:<scope hex>    hash: u until, b content in hex, e event_id
     PREFIX:l:<sender_id>    list of "<millisecond> <count>", oldest first: what was granted in the last second
     PREFIX:m:<sender_id>    the sum of those counts
+    PREFIX:g                the last millisecond in which a gateway accepted events that are not here (none: never)
 
 All times are the gateways' milliseconds, compared by the scripts; Redis's own expiry only clears up, a minute later.
 The scripts are fixed texts and run atomically; they touch keys that they read from others, so this is for one
@@ -36,6 +37,14 @@ local function committed(id)
   local found = redis.call('HMGET', prefix .. ':e:' .. id, 'c', 'u')
   return (found[2] and now < tonumber(found[2]) and found[1] == '1') and 1 or 0
 end
+local missed, known = tonumber(ARGV[7]), tonumber(redis.call('GET', prefix .. ':g') or '0')
+if missed > known then redis.call('SET', prefix .. ':g', ARGV[7]) end
+missed = math.max(missed, known)
+local function outdated(id)
+  if missed == 0 then return false end
+  local found = redis.call('HMGET', prefix .. ':e:' .. id, 'u', 'k')
+  return not found[1] or tonumber(found[2]) > 0 or tonumber(found[1]) - 86400000 <= missed
+end
 local scope = {}
 if scope_key ~= '' then
   scope = redis.call('HMGET', scope_key, 'u', 'b', 'e')
@@ -51,19 +60,21 @@ if given then
   local till = redis.call('HGET', event_key, 'u')
   if till and now < tonumber(till) then return {'repeat', event_id, committed(event_id), 'event_id', till} end
 end
-if scope[1] and same then return {'repeat', scope[3], committed(scope[3]), 'content', scope[1]} end
+if scope[1] and same and not outdated(scope[3]) then
+  return {'repeat', scope[3], committed(scope[3]), 'content', scope[1]}
+end
 """
 _NEW = """
 return {'new', event_id, 0}
 """
 _SET = """
 redis.call('DEL', event_key)
-redis.call('HSET', event_key, 'c', '0', 'u', ARGV[8], 'k', ARGV[9], 's', ARGV[11], 'n', ARGV[10], 'f', ARGV[12])
-redis.call('PEXPIRE', event_key, math.max(1, tonumber(ARGV[8]) - now) + 60000)
+redis.call('HSET', event_key, 'c', '0', 'u', ARGV[9], 'k', ARGV[10], 's', ARGV[12], 'n', ARGV[11], 'f', ARGV[13])
+redis.call('PEXPIRE', event_key, math.max(1, tonumber(ARGV[9]) - now) + 60000)
 if scope_key ~= '' then
   redis.call('DEL', scope_key)
-  redis.call('HSET', scope_key, 'u', ARGV[7], 'b', content, 'e', event_id)
-  redis.call('PEXPIRE', scope_key, math.max(1, tonumber(ARGV[7]) - now) + 60000)
+  redis.call('HSET', scope_key, 'u', ARGV[8], 'b', content, 'e', event_id)
+  redis.call('PEXPIRE', scope_key, math.max(1, tonumber(ARGV[8]) - now) + 60000)
 end
 """
 
@@ -123,30 +134,31 @@ class RedisAdmissionStore:
         self._commit = self._client.redis.register_script(_COMMIT)
         self._forget = self._client.redis.register_script(_FORGET)
 
-    async def reserve(self, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
+    async def reserve(self, claims: Sequence[RepeatCheck], now_ms: int, missed_ms: int = 0) -> list[Reservation]:
         """See `AdmissionStore`; each claim is atomic, the group is one round trip."""
-        return await self._ask(self._reserve, claims, now_ms)
+        return await self._ask(self._reserve, claims, now_ms, missed_ms)
 
-    async def look(self, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
+    async def look(self, claims: Sequence[RepeatCheck], now_ms: int, missed_ms: int = 0) -> list[Reservation]:
         """See `AdmissionStore`."""
-        return await self._ask(self._look, claims, now_ms)
+        return await self._ask(self._look, claims, now_ms, missed_ms)
 
-    async def _ask(self, script: Any, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
+    async def _ask(self, script: Any, claims: Sequence[RepeatCheck], now_ms: int, missed_ms: int) -> list[Reservation]:
         if not claims:
             return []
         async with self._client.redis.pipeline(transaction=False) as pipeline:  # a failed one gives its connection back
             for claim in claims:
-                await script(keys=[self._scope_key(claim)], args=self._arguments(claim, now_ms), client=pipeline)
+                arguments = self._arguments(claim, now_ms, missed_ms)
+                await script(keys=[self._scope_key(claim)], args=arguments, client=pipeline)
             answers = await self._client.answer(pipeline.execute())
         return [_reservation(*answer) for answer in answers]
 
     def _scope_key(self, claim: RepeatCheck) -> str:
         return "" if claim.scope is None else f"{self._client.prefix}:s:{claim.scope.hex()}"
 
-    def _arguments(self, claim: RepeatCheck, now_ms: int) -> list[str | int]:
+    def _arguments(self, claim: RepeatCheck, now_ms: int, missed_ms: int) -> list[str | int]:
         return [
             self._client.prefix, now_ms, int(claim.given), int(claim.keyed), claim.content.hex(), claim.event_id,
-            claim.scope_until_ms, claim.event_until_ms, claim.kept_until_ms, claim.sender_id,
+            missed_ms, claim.scope_until_ms, claim.event_until_ms, claim.kept_until_ms, claim.sender_id,
             "" if claim.scope is None else claim.scope.hex(), claim.fan_out_type,
         ]  # fmt: skip
 

@@ -26,6 +26,7 @@ from connectors.admission.interface import Known, RepeatReason, Reservation, Res
 from state.disk.rocksdb import lookup_table, opened_by
 from state.model.admission import RepeatCheck
 from state.model.errors import StateVersionError, StoreUnavailableError
+from state.model.registry import DAY_MS
 
 LAYOUT_VERSION = 1
 _EVENT = struct.Struct(">BQQB")
@@ -149,10 +150,10 @@ class RocksAdmissionStore:
             self._db.close()
             raise StateVersionError("admission store of another version; delete state/gateway/admission to start empty")
 
-    async def reserve(self, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
+    async def reserve(self, claims: Sequence[RepeatCheck], now_ms: int, missed_ms: int = 0) -> list[Reservation]:
         """See `AdmissionStore`; atomic because nothing else runs meanwhile and one process owns the directory."""
         self._reopen_if_failed()
-        view = _View(self._db, claims, now_ms)
+        view = _View(self._db, claims, now_ms, missed_ms)
         answers = [view.reserve(claim) for claim in claims]
         self._write(view.batch())
         self._keep_fresh(view.events)
@@ -160,9 +161,9 @@ class RocksAdmissionStore:
         self.sweep(now_ms, most=16 + 4 * len(claims))
         return answers
 
-    async def look(self, claims: Sequence[RepeatCheck], now_ms: int) -> list[Reservation]:
+    async def look(self, claims: Sequence[RepeatCheck], now_ms: int, missed_ms: int = 0) -> list[Reservation]:
         """See `AdmissionStore`."""
-        view = _View(self._db, claims, now_ms)
+        view = _View(self._db, claims, now_ms, missed_ms)
         return [view.look(claim) for claim in claims]
 
     async def commit(self, event_ids: Sequence[str]) -> None:
@@ -287,13 +288,13 @@ def _listed(value: bytes) -> list[bytes]:
 class _View:
     """The store as a batch of claims sees it: what earlier claims of the batch wrote is on top."""
 
-    def __init__(self, db: Rdict, claims: Sequence[RepeatCheck], now_ms: int) -> None:
+    def __init__(self, db: Rdict, claims: Sequence[RepeatCheck], now_ms: int, missed_ms: int) -> None:
         self.events: dict[bytes, bytes] = {}
         """What it puts there for events."""
         self.due: defaultdict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
         """By the time at which it may go: each key, and that of its event."""
         self._scopes: dict[bytes, bytes] = {}
-        self._now_ms = now_ms
+        self._now_ms, self._missed_ms = now_ms, missed_ms
         scope_keys = [b"s" + claim.scope for claim in claims if claim.scope is not None]
         event_keys = [b"e" + claim.event_id.encode() for claim in claims if claim.given]
         self._seen = dict(zip(scope_keys + event_keys, _get(db, scope_keys + event_keys), strict=True))
@@ -320,7 +321,16 @@ class _View:
     def _scope(self, claim: RepeatCheck) -> _Scope | None:
         value = None if claim.scope is None else self._seen.get(b"s" + claim.scope)
         scope = None if value is None else _unpack_scope(value)
-        return scope if scope is not None and self._now_ms < scope.until_ms else None
+        if scope is None or self._now_ms >= scope.until_ms:
+            return None
+        return scope if claim.keyed or not self._is_outdated(scope) else None
+
+    def _is_outdated(self, scope: _Scope) -> bool:
+        """Whether the latest of a kind may have been missed since; when a kept one was accepted is not known."""
+        if not self._missed_ms:
+            return False
+        original = self._event(scope.event_id)
+        return original is None or original.kept_until_ms > 0 or original.until_ms - DAY_MS <= self._missed_ms
 
     def _event(self, event_id: str) -> _Event | None:
         value = self._seen.get(b"e" + event_id.encode())

@@ -3,7 +3,8 @@
 What arrives while the loop is busy or an append is under way forms the next group, so that the store and the log are
 asked once for many events. No event is answered with success before the log acknowledged it:
 
-    reserve fails       the store is down: the event is accepted without it (later layers catch repeats), with a warning
+    reserve fails       the store is down: the event is accepted without it (later layers catch repeats), and it warns.
+                        Of what it has from before nothing counts as the latest of its kind then
     append fails        503; the reservation stays PENDING, so that a retry appends again with the same event_id
     commit fails        the answer stands; a repeat will append again, which later layers recognise
     killed in between   as if append or commit had failed
@@ -92,6 +93,8 @@ class Admission:
         self._kind, self._deadline_s = kind, append_deadline.total_seconds()
         self._guard = Guard("admission")
         self._pending_max = pending_max
+        self._missed_ms = 0
+        """Until then events were accepted of which the store does not know; 0: none were."""
         self._calls: deque[_AdmissionCall] = deque()
         self._pending = 0
         self._groups: set[asyncio.Task[None]] = set()
@@ -125,7 +128,7 @@ class Admission:
         if not self._guard.may_ask():
             return [None] * len(refused)
         try:
-            found = await self._store.look([one.claim for one in refused], self._clock())
+            found = await self._store.look([one.claim for one in refused], self._clock(), self._missed_ms)
         except StoreUnavailableError as error:
             self._guard.failed(error)
             return [None] * len(refused)
@@ -191,9 +194,10 @@ class Admission:
         claims = [one.claim for one in admitted]
         if self._guard.may_ask():
             try:
-                return await self._store.reserve(claims, self._clock())
+                return await self._store.reserve(claims, self._clock(), self._missed_ms)
             except StoreUnavailableError as error:
                 self._guard.failed(error)
+        self._missed_ms = self._clock()
         return [Reservation(ReserveOutcome.NEW, claim.event_id, committed=False) for claim in claims]
 
     def _place(self, group: _AppendGroup, admitted: Admitted, reservation: Reservation, trace: Headers) -> None:

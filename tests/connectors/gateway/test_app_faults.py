@@ -15,6 +15,7 @@ from uuid import uuid4
 import pytest
 from helpers.gateway import Gateway, Reply, running
 from helpers.waiting import wait_for
+from redis import Redis
 
 from infra.services import start_redis
 
@@ -174,6 +175,30 @@ def test_redis_down_is_accepted_counted_and_limited_by_a_lower_limit(tmp_path: P
                 assert found is not None
                 assert float(found[1]) > 0
             assert gateway.get("/v1/notifications/x").status == 503
+    finally:
+        server.stop()
+
+
+def test_what_came_while_redis_was_away_is_not_taken_for_never_sent(tmp_path: Path) -> None:
+    """Like, unlike while Redis restarts with its data, like: the second like is an event, at each gateway."""
+    server = start_redis()
+    directories = [tmp_path / name for name in ("one", "two")]
+    for directory in directories:
+        directory.mkdir()
+    shared = {"redis": server.url, "prefix": "shared"}
+    try:
+        with running(directories[0], **shared) as one, running(directories[1], **shared) as two:
+            for at_last in (one, two):
+                event = like()
+                first = one.post(event)
+                Redis.from_url(server.url).save()
+                server.process.kill()
+                taken_back = one.post({**event, "retracts": True})
+                server.process.start()
+                wait_for(lambda: one.post(other := like()).status == 202 and one.post(other).status == 200)
+                again = at_last.post(event)
+                assert (first.status, taken_back.status, again.status) == (202, 202, 202)
+                assert again.json["event_id"] not in (first.json["event_id"], taken_back.json["event_id"])
     finally:
         server.stop()
 
