@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from babel import Locale, UnknownLocaleError
@@ -16,6 +17,9 @@ from state.model.zones import local_time
 PLURALS = ("zero", "one", "two", "few", "many", "other")
 TIME_FORMS = ("date", "time", "datetime")
 _SPOKEN = "en"
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_LEAP_SECOND = re.compile(":59:60")
+"""Shown as the second before, the last that people's clocks have."""
 
 
 @lru_cache(maxsize=1_000)
@@ -54,15 +58,20 @@ def time_said(locale: str, at: object, zone: str | None, form: str) -> str:
     :raises TemplateError: there is no such form.
     :raises ValueError: it is no time.
     """
-    text = str(at)
-    if text.isascii() and text.isdigit():
-        moment = datetime.fromtimestamp(int(text) // 1000, UTC)
-    else:
-        moment = datetime.fromisoformat(text)
-    local, found = local_time(moment if moment.tzinfo else moment.replace(tzinfo=UTC), zone or "UTC"), _locale(locale)
+    try:
+        local, found = local_time(_moment(str(at)), zone or "UTC"), _locale(locale)
+    except OverflowError as error:
+        raise ValueError("beyond the calendar") from error
     if form == "date":
         return format_date(local, "long", locale=found)
     if form not in TIME_FORMS:
         raise TemplateError(f"time: has no form {form}; use {', '.join(TIME_FORMS)}")
     shown = format_time(local, "short", locale=found) if form == "time" else ""
     return (shown or format_datetime(local, "medium", locale=found)) + ("" if zone else " UTC")
+
+
+def _moment(text: str) -> datetime:
+    if text.isascii() and text.isdigit():
+        return _EPOCH + timedelta(seconds=int(text) // 1000)
+    moment = datetime.fromisoformat(_LEAP_SECOND.sub(":59:59", text))
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

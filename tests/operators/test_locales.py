@@ -30,3 +30,18 @@ def test_times_are_on_the_clocks_of_the_zone() -> None:
         time_said("en", "0", None, "epoch")
     with pytest.raises(ValueError, match="isoformat"):
         time_said("en", "soon", None, "date")
+
+
+def test_a_leap_second_is_the_last_second_of_its_day() -> None:
+    assert time_said("en", "2016-12-31T23:59:60Z", None, "datetime") == "Dec 31, 2016, 11:59:59\u202fPM UTC"
+    assert time_said("de", "2017-01-01T08:59:60+09:00", "Europe/Berlin", "time") == "00:59"
+
+
+@pytest.mark.parametrize(
+    ("at", "zone"),
+    [(10**19, None), (10**20, "Asia/Tokyo"), (253_402_300_799_000, "Asia/Tokyo"),
+     ("9999-12-31T23:59:59Z", "Asia/Tokyo"), ("0001-01-01T00:00:00Z", "America/New_York")],
+)  # fmt: skip
+def test_what_no_calendar_has_is_no_time(at: object, zone: str | None) -> None:
+    with pytest.raises(ValueError, match="calendar"):
+        time_said("en", at, zone, "date")

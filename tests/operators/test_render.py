@@ -412,6 +412,12 @@ def test_a_row_says_the_variant_that_its_reader_was_sent() -> None:
         assert content == InAppContent(title, body)
 
 
+def test_a_page_of_rows_is_readable_though_a_value_of_one_is_a_time_beyond_every_calendar() -> None:
+    texts: TypeTexts = {"title": "T", "one": "{{ p.at | time('date') }}"}
+    row = InboxRow("share", None, "e1", at=1, read=False, payload=b'{"at":100000000000000000000}', actors=(), count=1)
+    assert render_row(row, "ann", lambda _type, _locale: texts) == render_row(row, "ann")
+
+
 def test_a_lock_screen_shows_the_end_of_a_card_however_it_came_there() -> None:
     texts = {"title": "{{ p.a }} {{ p.b }}", "one": "{{ p.a }}-{{ p.b }}" + " x" * 105 + " {{ p.a }} {{ p.b }}"}
     given = emission("like", payload={"a": "4111 1111", "b": "1111 1111"})
