@@ -53,6 +53,8 @@ class _Deferred(NamedTuple):
 _JudgedPost = Admitted | Admittance | _Deferred
 RepeatFinder = Callable[[Admitted], Awaitable[Admittance | None]]
 """The answer to an event whose rollout began before; None: it has none."""
+_FORGET_AGAIN_S = 1.0
+"""After the store of repeats did not answer."""
 _PORTION = 100
 """Events of a batch that are judged in one go: a millisecond."""
 _NO_SENDER = Sender("", frozenset(), ())
@@ -285,12 +287,19 @@ class Kept:
         """
         if before is not None:
             await asyncio.wait([before])
-        if released.how == "cancelled":
-            try:
-                await self._store.forget(released.event_id)
-            except StoreUnavailableError as error:
-                _logger.warning("cancelled_not_forgotten", error=str(error))
+        forgotten = released.how != "cancelled" or await self._forget(released.event_id)
         self._tell(released, offset)
+        while not forgotten:  # or the event, posted again, would pass for a repeat, and never go out
+            await asyncio.sleep(_FORGET_AGAIN_S)
+            forgotten = await self._forget(released.event_id)
+
+    async def _forget(self, event_id: str) -> bool:
+        try:
+            await self._store.forget(event_id)
+        except StoreUnavailableError as error:
+            _logger.warning("cancelled_not_forgotten", error=str(error))
+            return False
+        return True
 
     def _tell(self, released: Released, offset: int) -> None:
         for waiting in self._waiting.get(released.event_id, ()):

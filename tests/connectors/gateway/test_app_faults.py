@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 from helpers.gateway import Gateway, Reply, running
 from helpers.waiting import wait_for
 from redis import Redis
 
+from connectors.log.interface import NewRecord
 from infra.services import start_redis
 
 
@@ -199,6 +201,31 @@ def test_what_came_while_redis_was_away_is_not_taken_for_never_sent(tmp_path: Pa
                 again = at_last.post(event)
                 assert (first.status, taken_back.status, again.status) == (202, 202, 202)
                 assert again.json["event_id"] not in (first.json["event_id"], taken_back.json["event_id"])
+    finally:
+        server.stop()
+
+
+def test_what_was_cancelled_while_redis_was_away_can_be_posted_again(tmp_path: Path) -> None:
+    """It was answered as a repeat, and nothing ever went out."""
+    server = start_redis()
+    try:
+        with running(tmp_path, redis=server.url) as gateway, ThreadPoolExecutor(1) as pool:
+            event = like(event_id=uuid4().hex, deliver_at=round(time.time() * 1000) + 3_600_000)
+            assert gateway.post(event).status == 202
+            Redis.from_url(server.url).save()
+            cancelling = pool.submit(gateway.call, "DELETE", f"/v1/notifications/{event['event_id']}")
+            wait_for(
+                lambda: any(dict(one.headers)["schema"] == b"cancel/1+json" for one in gateway.records("schedule"))
+            )
+            server.process.kill()
+            released = msgspec.json.encode({"event_id": event["event_id"], "how": "cancelled"})
+            headers = (("schema", b"released/1+json"),)
+            gateway.log.append([NewRecord("schedule", 0, event["event_id"].encode(), released, headers)])
+            assert cancelling.result(60).status == 200
+            server.process.start()
+            wait_for(lambda: gateway.post(other := like()).status == 202 and gateway.post(other).status == 200)
+            wait_for(lambda: gateway.post(event).status == 202, 20)
+            assert gateway.post(event).status == 200
     finally:
         server.stop()
 
