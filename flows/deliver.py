@@ -30,6 +30,7 @@ from flows.steps.deliver.strategy import EPOCH_RECORDS, DeliverStrategy
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.lanes.steps import LaneLogic, Lanes, lane_number
 from state.deliver.store import read_start
+from state.model import arrow as _slices_are_columns  # noqa: F401  pyarrow loads at the start, not at the first fan-out
 from state.model.delivery import EMISSION_SLICES
 from state.model.envelope import schema_of
 from state.model.group_keys import GROUP_KEYS

@@ -88,7 +88,7 @@ class OutputWriter:
         self, state: GroupState, out: Outputs, offset: int, encoded: Sequence[SliceRecord | None] | None
     ) -> list[NewRecord]:
         """Batches, numbered from the middle of the ordinals on: single records come before them."""
-        from flows.steps.decide.slice_outputs import slice_records  # with pyarrow, which is heavy
+        from flows.steps.decide.slice_outputs import slice_records  # with pyarrow: transactional has none
 
         slices = [slice_records(state, part) for part in out.slices] if encoded is None else [encoded]
         pairs = zip(out.slices, slices, strict=True)

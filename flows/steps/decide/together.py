@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from flows.steps.dead_letters import environment_failed
 from flows.steps.decide.group import GroupDecider, SliceAhead
+from flows.steps.decide.slice_outputs import records_together
 from operators.together import evaluate_together
 from state.model.errors import MalformedRecordError
 from state.model.work import SliceWork, decode_work
@@ -53,8 +54,6 @@ def _evaluated(record: object, alike: list[Waiting]) -> dict[GroupDecider, Slice
     ]
     if not together:
         return dict.fromkeys(decider for decider, _ in alike)
-    from flows.steps.decide.slice_outputs import records_together  # with pyarrow, which takes some 30 MB
-
     encoded = iter(records_together(together, record.ahead))
     return {
         decider: None if each is None else SliceAhead(record, each, next(encoded))

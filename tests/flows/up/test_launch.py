@@ -31,15 +31,15 @@ HEAVY = "aiosmtplib bytewax confluent_kafka cryptography jinja2 numpy phonenumbe
 NEEDED = {
     "transactional": "aiosmtplib bytewax cryptography jinja2 numpy wreq",
     "sequence": "bytewax rocksdict",
-    "decide": "bytewax numpy rocksdict",
-    "deliver": "aiosmtplib bytewax cryptography jinja2 wreq",
+    "decide": "bytewax numpy pyarrow rocksdict",
+    "deliver": "aiosmtplib bytewax cryptography jinja2 numpy pyarrow wreq",
     "inbox": "bytewax numpy pyarrow rocksdict",
     "gateway": "cryptography jinja2 rocksdict",
     "first page of the ledger": "cryptography jinja2 numpy pyarrow rocksdict",
     "up": "",
     SANDBOX: "cryptography",
 }
-"""As long as no large fan-out, no number and no question about the ledger comes."""
+"""As long as no number and no question about the ledger comes."""
 MODULES = {
     **{process.name: [f"flows.{flow}" for flow in process.flows] for process in FLOW_PROCESSES},
     "gateway": ["flows.gateway"],
