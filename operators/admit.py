@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import to_builtins
 
 from operators import validate
 from operators.campaigns import outlook
 from operators.identity import claim
 from operators.payload_schema import schema_errors
-from operators.plain_event import PlainEvent, plain_event
+from operators.plain_event import OrdinaryTypes, PlainEvent, owns, plain_event, plain_events
 from operators.render import cut_values, missing_values, told_numbers
 from operators.type_changes import sender_errors, type_errors
 from operators.validate import document_errors
@@ -36,7 +37,7 @@ from state.model.documents import (
     unicode_text,
 )
 from state.model.event import SCHEMA_VERSION, Event, RawEvent, RolloutPlan, event_class, resolve
-from state.model.registry import DAY_MS, Registry, RegistryInForce, TypeProfile, names_type
+from state.model.registry import DAY_MS, Registry, RegistryInForce, TypeProfile
 from state.model.subscriptions import address_text
 
 KEEP_MAX_MS = 366 * DAY_MS
@@ -60,18 +61,33 @@ class Rules:
     served: Served | None = None
     """What the configured providers serve; None: everything."""
 
+    def read_plain(self, body: bytes) -> Sequence[Any] | None:
+        """See `AdmissionRules.read_plain`."""
+        return plain_events(body)
+
     def judge(
         self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]
     ) -> Admitted | RefusedRequest:
         """See `AdmissionRules.judge`."""
+        return self.judge_all([body], sender, now_ms=now_ms, new_event_id=new_event_id)[0]
+
+    def judge_all(
+        self, bodies: Sequence[Any], sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]
+    ) -> list[Admitted | RefusedRequest]:
+        """See `AdmissionRules.judge_all`."""
         registry = self.types.current
-        plain = plain_event(body)
-        if plain is not None and _is_ordinary(plain, profile := registry.profile(plain.type), sender):
-            raw = plain.raw(sender.sender_id, plain.event_id or new_event_id())
-            event = resolve(raw, registry, ingested_at=now_ms)
+        ordinary, judged = OrdinaryTypes(registry, sender), list[Admitted | RefusedRequest]()
+        for body in bodies:
+            plain = body if isinstance(body, PlainEvent) else plain_event(body)
+            profile = None if plain is None else ordinary.profile(plain)
+            if plain is None or profile is None:
+                document = to_builtins(body) if isinstance(body, PlainEvent) else body
+                judged.append(self.judge_closely(document, sender, now_ms=now_ms, new_event_id=new_event_id))
+                continue
             given = plain.event_id is not None
-            return Admitted(event, claim(event, given=given, repeat_window_ms=profile.repeat_window_ms))
-        return self.judge_closely(body, sender, now_ms=now_ms, new_event_id=new_event_id)
+            event = resolve(plain.raw(sender.sender_id, plain.event_id or new_event_id()), registry, ingested_at=now_ms)
+            judged.append(Admitted(event, claim(event, given=given, repeat_window_ms=profile.repeat_window_ms)))
+        return judged
 
     def judge_closely(
         self, body: Any, sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]
@@ -261,20 +277,6 @@ def time_errors(body: Any, registry: Registry, *, now_ms: int, keep_max_ms: int)
 _MILLISECONDS = "send milliseconds since 1970 in UTC, or leave it out to send at once"
 
 
-def _is_ordinary(event: PlainEvent, profile: TypeProfile, sender: Sender) -> bool:
-    """Whether the type asks nothing of a plain event that it does not have, and this sender may send it."""
-    klass = event.priority or profile.klass
-    return (
-        profile.registered
-        and not profile.pinned
-        and "P0" != klass >= profile.klass
-        and "DIRECT" in profile.fan_out
-        and owns(sender, profile)
-        and not missing_values(profile.name, event.payload, klass)
-        and not schema_errors(profile.schema, event.payload)
-    )
-
-
 def _is_newer(body: Any) -> bool:
     version = body.get("schema_version") if isinstance(body, dict) else None
     return isinstance(version, int) and version > SCHEMA_VERSION
@@ -356,16 +358,6 @@ def ownership_errors(raw: RawEvent, profile: TypeProfile, sender: Sender) -> lis
     if not owns(sender, profile):
         return [FieldError("type", "is not owned by this sender", "use the credential of its owner")]
     return []
-
-
-def owns(sender: Sender, profile: TypeProfile) -> bool:
-    """Whether the sender may send this type: named by the type, or configured for its class; and for its name."""
-    if profile.owners:
-        if sender.sender_id not in profile.owners:
-            return False
-    elif profile.klass not in sender.classes:
-        return False
-    return any(names_type(pattern, profile.name) for pattern in sender.types)
 
 
 def class_errors(raw: RawEvent, profile: TypeProfile) -> list[FieldError]:

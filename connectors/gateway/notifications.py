@@ -108,7 +108,7 @@ class Posts:
         caller = request.caller()
         with PostAnswer(caller.name) as answer:
             self._door.check(caller.name)
-            items = batch_items(await request.body(), request.media_type)
+            items = self._items(await request.body(), request.media_type)
             answer.events = len(items)
             grant = await self._take(caller, len(items))
             late = retry_later(429, "the sender's limit is reached", grant.retry_after_ms)
@@ -120,6 +120,10 @@ class Posts:
             answer.count(outcomes)
         return ApiResponse(200, _encoder.encode([_document(outcome) for outcome in outcomes]))
 
+    def _items(self, body: bytes, media_type: str) -> Sequence[Any]:
+        plain = None if media_type == NDJSON else self._rules.read_plain(body)
+        return batch_items(body, media_type) if plain is None else plain
+
     async def _take(self, caller: Principal, count: int) -> Grant:
         now_ms = self._clock()
         grant = await self._limit.take(caller.name, count, limit=caller.limit_per_s, now_ms=now_ms)
@@ -130,7 +134,8 @@ class Posts:
 
     async def _admit(self, judged: list[_JudgedPost], trace: Headers) -> list[Admittance]:
         """What becomes of each; a fan-out that is no new event does not count for its actor."""
-        judged = [self._within_limit(one) for one in await self._begun(await self._placed(judged))]
+        if any(map(_is_fan_out, judged)):
+            judged = [self._within_limit(one) for one in await self._begun(await self._placed(judged))]
         admitted = [one for one in judged if isinstance(one, Admitted)]
         accepted: list[Admittance] = []
         try:
@@ -170,26 +175,27 @@ class Posts:
         """Those who wait meanwhile for less are let in between."""
         now_ms, sender = self._clock(), caller.sender or _NO_SENDER
         level, new_id = self._pressure.level(now_ms), partial(self._new_event_id, now_ms)
-        judged = [self._judge_item(item, sender, now_ms, new_id, level) for item in items[:_PORTION]]
+        judged = self._judge_portion(items[:_PORTION], sender, now_ms, new_id, level)
         for first in range(_PORTION, len(items), _PORTION):
             await asyncio.sleep(0)
-            portion = items[first : first + _PORTION]
-            judged += [self._judge_item(item, sender, now_ms, new_id, level) for item in portion]
+            judged += self._judge_portion(items[first : first + _PORTION], sender, now_ms, new_id, level)
         return judged
 
-    def _judge_item(
-        self, body: Any, sender: Sender, now_ms: int, new_event_id: Callable[[], str], level: int
-    ) -> _JudgedPost:
-        if isinstance(body, ProblemError):
-            return body
-        judged = self._rules.judge(body, sender, now_ms=now_ms, new_event_id=new_event_id)
+    def _judge_portion(
+        self, items: Sequence[Any], sender: Sender, now_ms: int, new_event_id: Callable[[], str], level: int
+    ) -> list[_JudgedPost]:
+        documents = [item for item in items if not isinstance(item, ProblemError)]
+        judged = iter(self._rules.judge_all(documents, sender, now_ms=now_ms, new_event_id=new_event_id))
+        return [item if isinstance(item, ProblemError) else self._let_in(next(judged), now_ms, level) for item in items]
+
+    def _let_in(self, judged: Admitted | RefusedRequest, now_ms: int, level: int) -> _JudgedPost:
         if isinstance(judged, RefusedRequest):
             detail = "the event is not valid" if judged.status == 400 else "this sender may not send this event"
             return ProblemError(judged.status, detail + "; nothing was accepted", errors=judged.errors)
         if self._only_p0 and judged.event.priority != "P0":
             wrong = FieldError("priority", "this address takes class P0 only", "use the ordinary address")
             return ProblemError(403, "this address takes class P0 only", errors=(wrong,))
-        refusal = self._pressure.refusal(judged.event, now_ms, level)
+        refusal = self._pressure.refusal(judged.event, now_ms, level) if level else None
         return judged if refusal is None else _Deferred(judged, refusal)
 
 
@@ -199,6 +205,11 @@ def _refused(deferred: _Deferred) -> ProblemError:
     else:
         ADMISSIONS_SHED.labels(deferred.admitted.event.priority).inc()
     return deferred.refusal
+
+
+def _is_fan_out(judged: _JudgedPost) -> bool:
+    one = judged.admitted if isinstance(judged, _Deferred) else judged
+    return isinstance(one, Admitted) and one.event.fan_out_type != "DIRECT"
 
 
 def _named_rollout(judged: _JudgedPost) -> Admitted | None:

@@ -105,6 +105,16 @@ class AdmissionRules(Protocol):
         """Judge one decoded JSON document; `new_event_id` is called where the producer gave none."""
         ...
 
+    def read_plain(self, body: bytes) -> Sequence[Any] | None:
+        """The events of a batch for `judge_all`, where each is as nearly all are; else None. Nothing is wrong then."""
+        ...
+
+    def judge_all(
+        self, bodies: Sequence[Any], sender: Sender, *, now_ms: int, new_event_id: Callable[[], str]
+    ) -> Sequence[Admitted | RefusedRequest]:
+        """Judge events of one post, in order: decoded documents, or what `read_plain` gave."""
+        ...
+
     def preference_warnings(self, document: Any) -> Sequence[FieldError]:
         """What a valid document names that the registry does not know: it is stored, and has no effect today."""
         ...

@@ -163,7 +163,7 @@ def resolve(raw: RawEvent, registry: Registry, *, ingested_at: int) -> Event:
     profile = registry.profile(raw.type)
     klass = event_class(raw.priority, profile)
     fan_out = raw.fan_out_type or "DIRECT"
-    return Event(
+    event = Event(  # more than 15 names in one call, and Python makes a dictionary first: 0.7 us
         event_id=raw.event_id,
         type=raw.type,
         priority=klass,
@@ -178,8 +178,14 @@ def resolve(raw: RawEvent, registry: Registry, *, ingested_at: int) -> Event:
         idempotency_key=raw.idempotency_key,
         created_at=raw.created_at,
         deliver_at=raw.deliver_at,
-        to=allowed_addresses(raw.to, fan_out, klass, profile) if raw.to else None,
         ingested_at=ingested_at,
+    )
+    rare = raw.to or raw.schema_version or raw.retracts or raw.slot or raw.rollout
+    if not rare and raw.parent_event_id is None:
+        return event
+    return msgspec.structs.replace(
+        event,
+        to=allowed_addresses(raw.to, fan_out, klass, profile),
         schema_version=raw.schema_version or SCHEMA_VERSION,
         retracts=bool(raw.retracts),
         parent_event_id=raw.parent_event_id,

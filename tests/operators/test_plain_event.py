@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operators.admit import Rules
-from operators.plain_event import plain_event
+from operators.plain_event import PlainEvent, plain_event
 from state.model.admission import Admitted, Sender
 from state.model.registry import load_registry
 
@@ -83,3 +84,47 @@ def test_an_ordinary_event_is_a_plain_one(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize("fields", [{"deliver_at": 1}, {"to": {}}, {"retracts": True}, {"payload": {"a": []}}])
 def test_what_asks_for_more_is_no_plain_event(fields: dict[str, Any]) -> None:
     assert plain_event(LIKE | fields) is None
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.just(LIKE) | bodies(), min_size=1, max_size=3), st.sampled_from(SENDERS))
+def test_what_is_read_together_is_judged_as_each_alone(events: list[Any], sender: Sender) -> None:
+    try:
+        body = msgspec.json.encode(events)
+    except UnicodeEncodeError:
+        return
+    read = RULES.read_plain(body)
+    decoded = msgspec.json.decode(body)
+    together = RULES.judge_all(decoded if read is None else read, sender, now_ms=10**12, new_event_id=lambda: "new")
+    alone = [RULES.judge_closely(one, sender, now_ms=10**12, new_event_id=lambda: "new") for one in decoded]
+    assert together == alone
+
+
+def test_a_batch_of_plain_events_is_read_in_one_go() -> None:
+    events = [LIKE, LIKE | {"event_id": "e", "payload": {"title": "a:b", "": ""}}, LIKE | {"payload": {"n": 10**9}}]
+    read = RULES.read_plain(msgspec.json.encode(events))
+    assert read is not None
+    assert [isinstance(one, PlainEvent) for one in read] == [True, True, False]
+    assert read[2] == events[2]
+    assert RULES.read_plain(b"[]") == []
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"type":"like","type":"otp","target":"bob"}',
+        b'{"type":"like","target":"bob","payload":{"a":1,"a":2}}',
+        b'{"type":"like","target":"bob","payload":{"a":1,"b":":","a":":"}}',
+        b'{"type":"like","target":"bob","actor":null}',
+        b'{"type":"like","target":"bob","payload":{"a":"\\n"}}',
+        b'{"type":"like","target":"b\x7fb"}',
+        '{"type":"like","target":"b\xf6b"}'.encode(),
+        b'{"type":"like","target":"bob","payload":{"a":1.0}}',
+        b'{"type":"like","target":"bob","payload":{"a":[]}}',
+        b'{"type":"like","target":"bob","deliver_at":5}',
+        b'{"type":"like","target":"bob"},',
+        b"5",
+    ],
+)
+def test_what_may_be_something_else_is_not_read_together(event: bytes) -> None:
+    assert RULES.read_plain(b'[{"type":"like","target":"bob"},' + event + b"]") is None

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from connectors.gateway.decoding import decode_json
+from connectors.gateway.decoding import DEPTH_MAX, decode_json
 from connectors.gateway.problems import ProblemError
 
 
@@ -57,3 +57,24 @@ def test_a_whole_number_is_an_integer_however_it_is_written() -> None:
     assert [type(one) for one in decode_json(b"[3, 3.0, 3e2, -0.0, 3.5, 1e300]")] == [int, int, int, int, float, float]
     with pytest.raises(ProblemError):
         decode_json(b"1e999")
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (b'[{"a":[[]]},{"payload":{"a":%b}}]' % (b"[" * 62 + b"]" * 62), "[1].payload.a"),
+        (b"[" * 65 + b"]" * 65, "[0][0][0]"),
+        (b'{"a":":","payload":' + b'{"a":' * 900 + b"0" + b"}" * 901, "payload.a.a"),
+        (b"[" * 100_000, ""),
+    ],
+)
+def test_a_document_with_too_many_levels_is_refused_by_name(body: bytes, path: str) -> None:
+    with pytest.raises(ProblemError) as raised:
+        decode_json(body)
+    assert msgspec.to_builtins(raised.value.document().errors) == [
+        {"path": path, "problem": "is nested deeper than 64 levels", "remedy": "flatten it"}
+    ]
+
+
+def test_as_many_levels_as_allowed_are_a_document() -> None:
+    assert decode_json(b"[" * DEPTH_MAX + b"]" * DEPTH_MAX) is not None
