@@ -1,7 +1,8 @@
 """One bound connection to an SMSC: many messages at once, each answered or given up in time.
 
 A session ends with its connection, when the SMSC unbinds, when it writes what is no PDU, and when it says nothing to
-enquire_link. Whatever was written and not answered by then raises SessionEnded: it may have been taken.
+enquire_link. Whatever was written and not answered by then raises SessionEnded: it may have been taken. An SMSC that
+unbinds has moments to answer what it had taken, so that it is not sent again.
 """
 
 from __future__ import annotations
@@ -167,9 +168,15 @@ class SmscSession:
             self._answer(pdu)
         elif pdu.command == UNBIND:
             self._answer(pdu)
-            self._end(politely=True)
+            self.ended.set()
+            self._tasks.add(asyncio.create_task(self._wait_for_answers()))
         else:
             self._writer.write(Pdu(GENERIC_NACK, _UNKNOWN_COMMAND, pdu.sequence).encode())
+
+    async def _wait_for_answers(self) -> None:
+        if waiting := list(self._answers.values()):
+            await asyncio.wait(waiting, timeout=_UNBIND_S)
+        self._end(politely=True)
 
     async def _take(self, pdu: Pdu) -> None:
         try:

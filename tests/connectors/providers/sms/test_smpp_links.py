@@ -151,6 +151,52 @@ def test_a_session_that_ends_is_opened_again_though_nothing_is_sent() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("when", ["behind unbind", "behind our answer to it", "never"])
+def test_an_smsc_that_unbinds_may_still_answer_what_it_has_taken(when: str) -> None:
+    asked: list[Pdu] = []
+
+    def answer(peer: Peer) -> None:
+        for pdu in asked:
+            peer.writers[0].write(Pdu(pdu.command | ANSWER, OK, pdu.sequence, b"late\0").encode())
+
+    def judge(peer: Peer, pdu: Pdu) -> int | None:
+        if pdu.command == SUBMIT_SM and len(peer.writers) == 1:
+            asked.append(pdu)
+            if len(asked) == 3:
+                peer.writers[0].write(Pdu(UNBIND, 0, 7).encode())
+            if len(asked) == 3 and when == "behind unbind":
+                answer(peer)
+            return None
+        if pdu.command == UNBIND | ANSWER:
+            if when == "behind our answer to it":
+                answer(peer)
+            peer.writers[0].close()
+            return None
+        return 0
+
+    async def run() -> list[Result]:
+        async with peer_and_channel(judge) as (peer, channel):
+            sent = await asyncio.gather(*(send(channel) for _ in range(3)))
+            await peer.until(BIND_TRANSCEIVER, 2)
+            return sent
+
+    lost = Failed("connection lost", ambiguous=True)
+    assert asyncio.run(run()) == [lost if when == "never" else Sent("late")] * 3
+
+
+def test_an_smsc_that_unbinds_and_stays_is_waited_for_no_longer_than_moments() -> None:
+    def judge(peer: Peer, pdu: Pdu) -> int | None:
+        if pdu.command == SUBMIT_SM:
+            peer.writers[0].write(Pdu(UNBIND, 0, 7).encode())
+        return None if pdu.command == SUBMIT_SM else 0
+
+    async def run() -> Result:
+        async with peer_and_channel(judge, timeout=timedelta(seconds=30)) as (_, channel), asyncio.timeout(20):
+            return await send(channel)
+
+    assert asyncio.run(run()) == Failed("connection lost", ambiguous=True)
+
+
 @pytest.mark.parametrize("asked", ["a message", "a look"])
 def test_who_could_not_bind_at_first_is_bound_as_soon_as_it_can_be_though_nothing_is_sent(asked: str) -> None:
     """Else an SMSC that is away while we start keeps the receipts of earlier messages until somebody sends one."""
