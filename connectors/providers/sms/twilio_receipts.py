@@ -7,6 +7,7 @@ name and value of each field of the form, by name. Of the stages of a message on
 from __future__ import annotations
 
 import hmac
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha1
@@ -17,6 +18,7 @@ from connectors.providers.receipts import ProviderReport, code_of
 REFERENCE = "ref"
 """Of the query of a StatusCallback: our reference to the delivery."""
 FIELDS_MAX = 100
+_HOST = re.compile(r"(https?://[^/?]*?)(:[0-9]+)?(?=[/?]|$)")
 _FINAL = frozenset({"delivered", "undelivered", "failed"})
 """Twilio's words, which are ours (`state.model.outcome`)."""
 _ADDRESS_DEAD = frozenset({"30005", "30006"})
@@ -30,8 +32,13 @@ def twilio_signature(url: str, form: Sequence[tuple[str, str]], auth_token: str)
 
 
 def is_twilios(url: str, form: Sequence[tuple[str, str]], auth_token: str, given: str | None) -> bool:
-    """Whether the account's secret signed it."""
-    return given is not None and hmac.compare_digest(twilio_signature(url, form, auth_token).encode(), given.encode())
+    """Whether the account's secret signed it. Twilio writes the port into what it signs, or not, wherever it calls."""
+    if given is None or (host := _HOST.match(url)) is None:
+        return False
+    bare, rest = host[1], url[host.end() :]
+    port = host[2] or (":443" if url.startswith("https:") else ":80")
+    signatures = (twilio_signature(each + rest, form, auth_token) for each in (bare, bare + port))
+    return any(hmac.compare_digest(each.encode(), given.encode()) for each in signatures)
 
 
 def posted_form(body: bytes) -> list[tuple[str, str]]:

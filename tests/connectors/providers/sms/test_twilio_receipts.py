@@ -21,6 +21,16 @@ def test_the_signature_is_that_of_twilios_example() -> None:
     assert is_twilios(URL, FORM, "12345", SIGNED)
 
 
+@pytest.mark.parametrize("host", ["https://a.example{}/p?q=1", "http://[2001:db8::1]{}/p", "https://a.example{}?q=:9/"])
+@pytest.mark.parametrize("told", ["", ":8443"])
+def test_the_port_may_be_signed_or_not(host: str, told: str) -> None:
+    """As Twilio's own libraries take it."""
+    implied = ":443" if host.startswith("https") else ":80"
+    for signed, taken in (("", True), (told or implied, True), (":8444", False)):
+        signature = twilio_signature(host.format(signed), FORM, "12345")
+        assert is_twilios(host.format(told), FORM, "12345", signature) is taken
+
+
 @pytest.mark.parametrize(
     ("url", "form", "given"),
     [
