@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from state.model.registry import Registry
 
 
+_CALENDAR_END_MS = 253_402_300_799_999
+"""The end of the year 9999. Micro- and nanoseconds of our time are beyond it."""
+
+
 def named(value: str | None) -> str | None:
     """An option that names something: a name that was forgotten in a script must not look like none at all."""
     if value == "":
@@ -46,14 +50,21 @@ class CommandGroup(TyperGroup):
 
 def moment_ms(text: str) -> int:
     """Milliseconds UTC of `2026-11-23T10:00:00Z` (no zone: UTC) or of a plain number of milliseconds."""
-    if text.isdecimal():
-        return int(text)
     try:
+        if text.isdecimal():
+            return _within_calendar(int(text))
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         said = f"{text!r} is no time; write 2026-11-23T10:00:00Z or milliseconds since 1970"
         raise typer.BadParameter(said) from error
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _within_calendar(at_ms: int) -> int:
+    """:raises ValueError: it is of another unit: such a time would look like one in which nothing happened."""
+    if at_ms > _CALENDAR_END_MS:
+        raise ValueError
+    return at_ms
 
 
 def in_order(since: int | None, until: int | None) -> None:
