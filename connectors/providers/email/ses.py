@@ -11,10 +11,12 @@ from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
+from connectors.providers.client import OneClient, ask, hand_over, transport_to
 from connectors.providers.email.dkim import DkimSigner
 from connectors.providers.email.mail import build_mail, dkim_signer
 from connectors.providers.email.message import UnsafeMessageError, message_id
@@ -23,8 +25,7 @@ from connectors.providers.email.sigv4 import Credential, host_of, signed
 from connectors.providers.receipts import reference_of
 from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
-from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
-from connectors.providers.trust import readable_ca
+from connectors.providers.transport import Response, Transport
 from state.model.addresses import mailbox
 from state.model.errors import ConfigurationError
 from state.model.receipt import ReferenceKeys
@@ -119,7 +120,7 @@ def _error(response: Response, body: dict[str, object]) -> str:
     return name if name in _KNOWN else ""
 
 
-class SesChannel:
+class SesChannel(OneClient[Transport]):
     """See `connectors.providers.channel.Channel`."""
 
     name = "ses"
@@ -130,7 +131,6 @@ class SesChannel:
         """The clock must be right within five minutes: SES refuses what was signed at another time."""
         self.options = options
         self._clock_s, self._references = clock_s, references
-        self._transport: Transport | None = None
         self._signer: DkimSigner | None = None
 
     def provider_id(self, key: str) -> str:
@@ -145,21 +145,12 @@ class SesChannel:
         if faults := list(self.options.faults()):
             raise ConfigurationError("; ".join(faults))
         self._signer = dkim_signer(self.options, rewritten=REWRITTEN)
-        self._transport = WreqTransport(
-            self.options.origin,
-            http2=False,
-            connect_timeout=self.options.connect_timeout,
-            ca_file=readable_ca(self.options.ca_file, "providers.ses.ca_file"),
-        )
+        self._client = transport_to(self.options.origin, self.options, self.name, http2=False)
 
     async def check(self) -> CheckResult:
         """Read the account with the key: may it send, and to whom."""
         request = _signed(Request("/v2/email/account", {}, method="GET"), self.options, self._clock_s())
-        try:
-            response = await self._connected().request(request, self.options.timeout)
-        except TransportError as error:
-            return CheckResult(False, error.told)
-        return _account(response)
+        return await ask(self._connected(), request, self.options.timeout, _account)
 
     async def send(self, delivery: Delivery) -> Result:
         """One request."""
@@ -174,21 +165,8 @@ class SesChannel:
                 request = build_request(delivery, self.options, now_s=now_s, signer=self._signer, reference=reference)
         except UnsafeMessageError as error:
             return Rejected(str(error))
-        try:
-            response = await self._connected().request(request, self.options.timeout)
-        except TransportError as error:
-            return Failed(error.cause, ambiguous=error.ambiguous)
-        return parse_response(response, delivery)
-
-    async def close(self) -> None:
-        """See `Channel.close`."""
-        if self._transport is not None:
-            await self._transport.close()
-
-    def _connected(self) -> Transport:
-        if self._transport is None:
-            raise AssertionError("connect() comes before everything else")
-        return self._transport
+        meaning = partial(parse_response, delivery=delivery)
+        return await hand_over(self._connected(), request, self.options.timeout, meaning)
 
 
 def _account(response: Response) -> CheckResult:

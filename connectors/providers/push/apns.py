@@ -10,22 +10,23 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
+from connectors.providers.client import OneClient, ask, hand_over, transport_to
 from connectors.providers.options import ApnsOptions
 from connectors.providers.push.apns_token import ProviderToken, load_signing_key
 from connectors.providers.push.credential import credential
 from connectors.providers.push.fitting import fitted
 from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
-from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
-from connectors.providers.trust import readable_ca
+from connectors.providers.transport import Response, Transport
 from state.model.addresses import sandbox_token
 from state.model.content import PushContent, WithdrawalContent
 
@@ -191,14 +192,14 @@ def credential_verdict(response: Response) -> CheckResult:
     return CheckResult(False, f"{reason or f'status {response.status}'}{hint}")
 
 
-@dataclass(slots=True)
-class ApnsChannel:
+class ApnsChannel(OneClient[Transport]):
     """See `connectors.providers.channel.Channel`."""
 
-    options: ApnsOptions
-    name: str = "apns"
-    _transport: Transport | None = None
-    _token: ProviderToken | None = field(default=None, repr=False)
+    name = "apns"
+    _token: ProviderToken
+
+    def __init__(self, options: ApnsOptions) -> None:
+        self.options = options
 
     def provider_id(self, key: str) -> str:
         """The apns-id."""
@@ -217,22 +218,14 @@ class ApnsChannel:
             clock_s=time.time,
             uniform=random.uniform,
         )
-        self._transport = WreqTransport(
-            self.options.origin,
-            http2=True,
-            connect_timeout=self.options.connect_timeout,
-            ca_file=readable_ca(self.options.ca_file, "providers.apns.ca_file"),
-        )
+        self._client = transport_to(self.options.origin, self.options, self.name, http2=True)
 
     async def check(self) -> CheckResult:
         """Ask with the credential for a path that names no device: APNs judges the token before the device."""
-        transport, token = self._connected()
-        headers = {"authorization": f"bearer {await token.current()}", "apns-topic": self.options.topic}
-        try:
-            response = await transport.request(Request("/3/device/", headers, b"{}"), self.options.timeout)
-        except TransportError as error:
-            return CheckResult(False, error.told)
-        return credential_verdict(response)
+        client = self._connected()
+        headers = {"authorization": f"bearer {await self._token.current()}", "apns-topic": self.options.topic}
+        request = Request("/3/device/", headers, b"{}")
+        return await ask(client, request, self.options.timeout, credential_verdict)
 
     async def send(self, delivery: Delivery) -> Result:
         """One request, and one more where APNs calls the provider token expired."""
@@ -240,32 +233,18 @@ class ApnsChannel:
         if address is None:
             return Rejected("BadDeviceToken", token_gone=delivery.registered_at)
         delivery = delivery if address == delivery.address else replace(delivery, address=address)
-        transport, token = self._connected()
-        bearer = await token.current()
-        result = await self._attempt(transport, delivery, bearer)
+        client = self._connected()
+        bearer = await self._token.current()
+        result = await self._attempt(client, delivery, bearer)
         if isinstance(result, Failed) and result.cause == "ExpiredProviderToken":
-            renewed = await token.expired(bearer)
+            renewed = await self._token.expired(bearer)
             if renewed != bearer:
-                result = await self._attempt(transport, delivery, renewed)
+                result = await self._attempt(client, delivery, renewed)
         return result
 
-    async def close(self) -> None:
-        """See `Channel.close`."""
-        if self._transport is not None:
-            await self._transport.close()
-
-    async def _attempt(self, transport: Transport, delivery: Delivery, bearer: str) -> Result:
+    async def _attempt(self, client: Transport, delivery: Delivery, bearer: str) -> Result:
         with building():
             request = build_request(delivery, topic=self.options.topic, token=bearer)
         if len(request.body) > PAYLOAD_MAX_BYTES:
             return Rejected("PayloadTooLarge")
-        try:
-            response = await transport.request(request, self.options.timeout)
-        except TransportError as error:
-            return Failed(error.cause, ambiguous=error.ambiguous)
-        return parse_response(response, delivery)
-
-    def _connected(self) -> tuple[Transport, ProviderToken]:
-        if self._transport is None or self._token is None:
-            raise AssertionError("connect() comes before everything else")
-        return self._transport, self._token
+        return await hand_over(client, request, self.options.timeout, partial(parse_response, delivery=delivery))

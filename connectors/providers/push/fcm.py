@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +19,7 @@ import msgspec
 import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
+from connectors.providers.client import hand_over, transport_to
 from connectors.providers.options import FcmOptions
 from connectors.providers.push.credential import credential
 from connectors.providers.push.fcm_token import AccessToken, AccessTokenError
@@ -26,8 +28,7 @@ from connectors.providers.push.identity import ID_KEY, carillon_id
 from connectors.providers.push.service_account import load_service_account
 from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
-from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
-from connectors.providers.trust import readable_ca
+from connectors.providers.transport import Response, Transport, TransportError
 from state.model.addresses import is_installation_id, sandbox_fcm_token
 from state.model.content import PushContent, WithdrawalContent
 from state.model.errors import UNDECODABLE, ConfigurationError
@@ -204,7 +205,8 @@ class FcmChannel:
         place = urlsplit(self.options.token_url or account.token_url)
         if place.scheme != "https":
             raise ConfigurationError("providers.fcm.service_account: its token_uri is not https://")
-        self._transports = [self._transport(self.options.origin), self._transport(f"https://{place.netloc}")]
+        origins = self.options.origin, f"https://{place.netloc}"
+        self._transports = [transport_to(origin, self.options, self.name, http2=True) for origin in origins]
         self._token = AccessToken(
             account,
             self._transports[1],
@@ -212,11 +214,6 @@ class FcmChannel:
             timeout=self.options.timeout,
             clock_s=lambda: self._clock_ms() / 1000,
         )
-
-    def _transport(self, origin: str) -> Transport:
-        options = self.options
-        ca_file = readable_ca(options.ca_file, "providers.fcm.ca_file")
-        return WreqTransport(origin, http2=True, connect_timeout=options.connect_timeout, ca_file=ca_file)
 
     async def check(self) -> CheckResult:
         """Get a token, and have a message validated that goes to nobody."""
@@ -273,11 +270,7 @@ class FcmChannel:
         left = timedelta(seconds=until - time.monotonic())
         if left <= timedelta():
             return Failed("no time left to send it")
-        try:
-            response = await self._transports[0].request(request, left)
-        except TransportError as error:
-            return Failed(error.cause, ambiguous=error.ambiguous)
-        return parse_response(response, delivery)
+        return await hand_over(self._transports[0], request, left, partial(parse_response, delivery=delivery))
 
     def _connected(self) -> AccessToken:
         if self._token is None:

@@ -18,6 +18,7 @@ import msgspec
 import orjson
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
+from connectors.providers.client import OneClient
 from connectors.providers.egress import Egress, RefusedError
 from connectors.providers.options import EgressOptions, WebPushOptions
 from connectors.providers.push.apns_token import load_signing_key
@@ -132,7 +133,7 @@ def _reason(response: Response) -> str:
     return f"status {response.status}" + (f", errno {body.errno}" if type(body.errno) is int else "")
 
 
-class WebPushChannel:
+class WebPushChannel(OneClient[Egress]):
     """See `connectors.providers.channel.Channel`."""
 
     name = "webpush"
@@ -140,7 +141,6 @@ class WebPushChannel:
     def __init__(self, options: WebPushOptions, egress: EgressOptions, *, clock_ms: Callable[[], int]) -> None:
         self.options, self.egress = options, egress
         self._clock_ms = clock_ms
-        self._way_out: Egress | None = None
         self._tokens: list[VapidTokens] = []
         """Of our key, and of the earlier one."""
         self._of_earlier: set[int] = set()
@@ -157,7 +157,7 @@ class WebPushChannel:
         """
         names = ["signing_key", *(["earlier_signing_key"] if self.options.earlier_signing_key else [])]
         self._tokens = [self._tokens_of(name) for name in names]
-        self._way_out = Egress(self.egress)
+        self._client = Egress(self.egress)
 
     def _tokens_of(self, name: str) -> VapidTokens:
         key = load_signing_key(credential(self.options, name), key=f"providers.webpush.{name}")
@@ -216,13 +216,3 @@ class WebPushChannel:
         if len(self._of_earlier) >= _OF_EARLIER_MAX:
             self._of_earlier.clear()
         (self._of_earlier.add if earlier else self._of_earlier.discard)(subscription)
-
-    async def close(self) -> None:
-        """See `Channel.close`."""
-        if self._way_out is not None:
-            await self._way_out.close()
-
-    def _connected(self) -> Egress:
-        if self._way_out is None:
-            raise AssertionError("connect() comes before everything else")
-        return self._way_out

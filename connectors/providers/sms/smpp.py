@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
+from connectors.providers.client import OneClient
 from connectors.providers.sms.smpp_heard import Heard, ReceiptDesk, Stored
 from connectors.providers.sms.smpp_links import NoSession, SmscLink
 from connectors.providers.sms.smpp_options import SmppOptions
@@ -129,7 +130,7 @@ def _why(cause: BaseException | None) -> str:
     return f" ({type(cause).__name__}: {cause})" if isinstance(cause, OSError) else ""
 
 
-class SmppChannel:
+class SmppChannel(OneClient[SmscLink]):
     """See `connectors.providers.channel.Channel`."""
 
     name = "smpp"
@@ -143,7 +144,6 @@ class SmppChannel:
         """Gives what any process sent through it; None: receipts tell of this one's messages alone."""
         self._desk: ReceiptDesk | None = None
         self._window = SmscWindow(options.concurrency_max)
-        self._link: SmscLink | None = None
 
     def provider_id(self, key: str) -> str:
         """What travels in the field `id_tag`, where there is one, and numbers the parts."""
@@ -163,7 +163,7 @@ class SmppChannel:
         tls = None
         if self.options.security == "tls":
             tls = client_tls(self.options.ca_file, "providers.smpp.ca_file")
-        self._link = SmscLink(self.options, tls, self._message, uniform=random.uniform)
+        self._client = SmscLink(self.options, tls, self._message, uniform=random.uniform)
 
     async def check(self) -> CheckResult:
         """Connect, bind and say enquire_link."""
@@ -189,11 +189,6 @@ class SmppChannel:
         if isinstance(result, Sent) and self._desk is not None:
             await self._desk.sent(result.provider_id, delivery, self._clock_ms())
         return result
-
-    async def close(self) -> None:
-        """See `Channel.close`."""
-        if self._link is not None:
-            await self._link.close()
 
     async def _message(self, body: bytes) -> int:
         return OK if self._desk is None else await self._desk.take(body)
@@ -228,8 +223,3 @@ class SmppChannel:
             return Failed(str(error), ambiguous=error.written)
         except TimeoutError:
             return Failed("no answer in time", ambiguous=True)
-
-    def _connected(self) -> SmscLink:
-        if self._link is None:
-            raise AssertionError("connect() comes before everything else")
-        return self._link

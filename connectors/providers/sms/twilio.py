@@ -11,16 +11,17 @@ import hashlib
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from urllib.parse import quote, urlencode
 
 from connectors.providers.channel import CheckResult, Delivery, Failed, Rejected, Result, Sent, Throttled, building
+from connectors.providers.client import OneClient, ask, hand_over, transport_to
 from connectors.providers.options import TwilioOptions
 from connectors.providers.receipts import reference_of
 from connectors.providers.request import Request
 from connectors.providers.retry_after import parse_retry_after
 from connectors.providers.sms.twilio_receipts import REFERENCE
-from connectors.providers.transport import Response, Transport, TransportError, WreqTransport
-from connectors.providers.trust import readable_ca
+from connectors.providers.transport import Response, Transport
 from state.model.addresses import phone
 from state.model.content import SmsContent
 from state.model.errors import ConfigurationError
@@ -109,7 +110,7 @@ def account_check(response: Response) -> CheckResult:
     return CheckResult(True, "the credential is accepted: it may read the account; nothing was sent")
 
 
-class TwilioChannel:
+class TwilioChannel(OneClient[Transport]):
     """See `connectors.providers.channel.Channel`."""
 
     name = "twilio"
@@ -120,7 +121,6 @@ class TwilioChannel:
         """`references` sign what comes back with the receipts."""
         self.options = options
         self._clock_ms, self._references = clock_ms, references
-        self._transport: Transport | None = None
 
     def provider_id(self, key: str) -> str:
         """The `key` of the status callback."""
@@ -133,21 +133,12 @@ class TwilioChannel:
         """
         if faults := list(self.options.faults()):
             raise ConfigurationError("; ".join(faults))
-        self._transport = WreqTransport(
-            self.options.origin,
-            http2=False,
-            connect_timeout=self.options.connect_timeout,
-            ca_file=readable_ca(self.options.ca_file, "providers.twilio.ca_file"),
-        )
+        self._client = transport_to(self.options.origin, self.options, self.name, http2=False)
 
     async def check(self) -> CheckResult:
         """Read the account with the credential."""
         request = Request(_path(self.options, ".json"), _headers(self.options), method="GET")
-        try:
-            response = await self._connected().request(request, self.options.timeout)
-        except TransportError as error:
-            return CheckResult(False, error.told)
-        return account_check(response)
+        return await ask(self._connected(), request, self.options.timeout, account_check)
 
     async def send(self, delivery: Delivery) -> Result:
         """One request."""
@@ -158,18 +149,5 @@ class TwilioChannel:
         with building():
             reference = "" if self._references is None else reference_of(delivery, self._references)
             request = build_request(delivery, self.options, now_ms=self._clock_ms(), reference=reference)
-        try:
-            response = await self._connected().request(request, self.options.timeout)
-        except TransportError as error:
-            return Failed(error.cause, ambiguous=error.ambiguous)
-        return parse_response(response, delivery)
-
-    async def close(self) -> None:
-        """See `Channel.close`."""
-        if self._transport is not None:
-            await self._transport.close()
-
-    def _connected(self) -> Transport:
-        if self._transport is None:
-            raise AssertionError("connect() comes before everything else")
-        return self._transport
+        meaning = partial(parse_response, delivery=delivery)
+        return await hand_over(self._connected(), request, self.options.timeout, meaning)

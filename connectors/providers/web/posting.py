@@ -11,6 +11,7 @@ import time
 from abc import abstractmethod
 
 from connectors.providers.channel import Delivery, Failed, Rejected, Result, Throttled, building
+from connectors.providers.client import OneClient
 from connectors.providers.egress import Egress, RefusedError
 from connectors.providers.options import ChatOptions, EgressOptions, WebhookOptions
 from connectors.providers.request import Request
@@ -20,14 +21,13 @@ from state.model.errors import ConfigurationError
 from state.model.web_address import parse_url
 
 
-class PostingChannel:
+class PostingChannel(OneClient[Egress]):
     """All of a `Channel` but its name, its check, and what requests and answers say."""
 
     name: str
 
     def __init__(self, options: WebhookOptions | ChatOptions, egress: EgressOptions) -> None:
         self.options, self.egress = options, egress
-        self._way_out: Egress | None = None
         self._receivers = SilentReceivers(time.monotonic)
 
     @abstractmethod
@@ -49,12 +49,11 @@ class PostingChannel:
         """
         if faults := list(self.options.faults()):
             raise ConfigurationError("; ".join(faults))
-        self._way_out = Egress(self.egress)
+        self._client = Egress(self.egress)
 
     async def send(self, delivery: Delivery) -> Result:
         """One request."""
-        if self._way_out is None:
-            raise AssertionError("connect() comes before everything else")
+        way_out = self._connected()
         url = parse_url(delivery.address)
         if url is None:
             return Rejected("no web address", token_gone=delivery.registered_at)
@@ -63,7 +62,7 @@ class PostingChannel:
         if delivery.priority != "P0" and (wait := self._receivers.pause(url[:3])) is not None:
             return Throttled(wait, "receiver silent", of_address=True)
         try:
-            response = await self._way_out.request(url, request, self.options.timeout)
+            response = await way_out.request(url, request, self.options.timeout)
         except RefusedError as error:
             return Rejected(error.cause)
         except TransportError as error:
@@ -71,11 +70,6 @@ class PostingChannel:
             return Failed(error.cause, ambiguous=error.ambiguous, of_address=True)
         self._receivers.answered(url[:3])
         return self.result(response, delivery)
-
-    async def close(self) -> None:
-        """See `Channel.close`."""
-        if self._way_out is not None:
-            await self._way_out.close()
 
 
 def path_of(delivery: Delivery) -> str:
