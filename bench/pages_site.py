@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from bench.sites import phone_of
 from connectors.archive.forms import LEDGER, RAW, raw_table
-from connectors.archive.parquet import HOUR_MS, ArchiveWriter
+from connectors.archive.parquet import ArchiveWriter
 from connectors.audit import audit_record
 from connectors.log import NewRecord, Record
 from connectors.log.embedded.log import EmbeddedLog
@@ -32,6 +32,7 @@ from operators.decide import apply
 from state.decide.group import GroupState
 from state.ledger import ledger_table, packed_ledger
 from state.model.audit import AuditRecord
+from state.model.durations import HOUR_MS
 from state.model.event import Event
 from state.model.keys import KEY_GROUPS, key_group, partition_of_group
 from state.model.ledger import DELIVERY, AttemptMade, DeliveryRecord

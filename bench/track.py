@@ -18,7 +18,7 @@ from typing import NamedTuple
 from bench.figures import own_peak_rss_mb, record
 from bench.sites import PARTITIONS, phone_of, run_flow
 from connectors.archive.manifest import read_manifest
-from connectors.archive.parquet import HOUR_MS, ArchiveWriter
+from connectors.archive.parquet import ArchiveWriter
 from connectors.log import NewRecord
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.topics import topic_specs
@@ -28,6 +28,7 @@ from flows.process.memory import settle_memory
 from flows.steps.decide.outputs import OutputWriter
 from operators.decide import apply
 from state.decide.group import GroupState
+from state.model.durations import HOUR_MS
 from state.model.event import Event
 from state.model.keys import key_group
 from state.model.registry import load_registry

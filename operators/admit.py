@@ -36,8 +36,9 @@ from state.model.documents import (
     payload,
     unicode_text,
 )
+from state.model.durations import DAY_MS
 from state.model.event import SCHEMA_VERSION, Event, RawEvent, RolloutPlan, event_class, resolve
-from state.model.registry import DAY_MS, Registry, RegistryInForce, TypeProfile
+from state.model.registry import Registry, RegistryInForce, TypeProfile
 from state.model.subscriptions import address_text
 
 KEEP_MAX_MS = 366 * DAY_MS

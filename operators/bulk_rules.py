@@ -16,9 +16,10 @@ from operators.emit import waits_as_mail
 from operators.gate import SLOT_PER_DAY
 from operators.outcomes import SHED, FinalOutcome
 from operators.route import AllowedChannels, ChannelRoute, carrying, routed
-from state.decide.emitted import HOUR_MS, EmissionLog
+from state.decide.emitted import EmissionLog
 from state.decide.group import GroupState
 from state.model.channels import INTERRUPTIVE
+from state.model.durations import HOUR_MS
 from state.model.event import Event
 from state.model.registry import TypeProfile
 

@@ -3,8 +3,9 @@
 from msgspec import UNSET
 
 from operators.identity import content_identity, is_compared_by_content, repeat_kind
+from state.model.durations import DAY_MS
 from state.model.event import Event
-from state.model.registry import DAY_MS, Registry
+from state.model.registry import Registry
 from state.sequence.repeats import RepeatEntry, RepeatIndex, RepeatKey
 
 EventKeys = tuple[RepeatKey, RepeatKey | None]

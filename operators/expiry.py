@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from state.model.registry import DAY_MS
+from state.model.durations import DAY_MS
 
 THRESHOLDS_DAYS = (60, 30, 14, 7)
 """What is left when it is said, once for each."""

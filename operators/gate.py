@@ -8,9 +8,9 @@ import numpy as np
 from operators.ahead import decision_time
 from operators.outcomes import SHED, FinalOutcome, Hold
 from operators.quiet import is_quiet, quiet_end
-from state.decide.emitted import HOUR_MS
 from state.decide.group import GroupState
 from state.decide.pending import Item
+from state.model.durations import HOUR_MS
 
 SLOT_PER_DAY = 1
 """Of all campaigns with a dedicated slot together."""

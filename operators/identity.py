@@ -22,8 +22,8 @@ from msgspec import UNSET, defstruct, to_builtins
 from msgspec.structs import asdict
 
 from state.model.admission import RepeatCheck
+from state.model.durations import DAY_MS
 from state.model.event import Event
-from state.model.registry import DAY_MS
 
 EVENT_ID_WINDOW_MS = DAY_MS
 """A repeated event_id is recognised this long after acceptance (RULES 1)."""

@@ -4,8 +4,9 @@ The local clock alone counts: an instant is inside when the time of day it shows
 same time of day is shown twice, in a gap some are never shown.
 """
 
+from state.model.durations import DAY_MS
 from state.model.preference import QuietRange
-from state.model.zones import DAY_MS, next_change, offset_at
+from state.model.zones import next_change, offset_at
 
 DIGEST_TIME_MS = 9 * 3_600_000
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
+from state.model.durations import HOUR_MS
+
 SMS_DESTINATION, SMS_LIMIT = "sms_destination", "sms_limit"
 """Reasons: not sent there at all; a limit of the hour is reached."""
-HOUR_MS = 3_600_000
 BLOCK_DIGITS = 3
 """The last digits, in which the numbers of a block differ."""
 OTHER = "other"

@@ -333,7 +333,7 @@ def _decisions(rows: _SliceRows, ids: Any) -> Any:
     columns, count = rows.columns, len(rows.of)
     uncounted, places = ~rows.has("counted"), rows.integers("place")
     decided_at = rows.integers("decided_at")
-    until = {} if "held_ms" not in columns else {"until": _after(decided_at, columns["held_ms"])}
+    until = {} if "held_ms" not in columns else {"until": pa.compute.add(columns["held_ms"].cast(_LONG), decided_at)}
     return pa.table({
         "kind": same("decision", count),
         "event_id": rows.texts("event_id"),
@@ -357,10 +357,6 @@ def _decisions(rows: _SliceRows, ids: Any) -> Any:
         "tzdata_version": rows.texts("tzdata_version"),
         "follower_age_ms": rows.integers("follower_age_ms"),
     })  # fmt: skip
-
-
-def _after(times: Any, held_ms: Any) -> Any:
-    return pa.compute.add(held_ms.cast(_LONG), times)
 
 
 def _channels(rows: _SliceRows) -> Any:

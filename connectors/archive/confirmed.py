@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
-from connectors.archive.parquet import HOUR_MS
 from connectors.archive.scan import one_of, within
 from connectors.archive.states import LedgerStates
 from state.ledger import latest
+from state.model.durations import HOUR_MS
 from state.model.keys import KEY_GROUPS
 
 pc: Any = pyarrow.compute  # its stubs refuse chunked arrays beside scalars

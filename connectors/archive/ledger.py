@@ -17,7 +17,6 @@ import pyarrow.compute
 
 from connectors.archive.manifest import COLUMNAR
 from connectors.archive.newest import newest_records
-from connectors.archive.parquet import HOUR_MS
 from connectors.archive.scan import RowTest, any_of, begins_with, equal, one_of, within
 from connectors.archive.states import TOPIC, Hours, LedgerStates, of_group, of_people_of, states_of
 from connectors.archive.variants import by_variant
@@ -25,6 +24,7 @@ from connectors.log.interface import Log
 from connectors.log.read_to_ends import stored_batches
 from connectors.paging import PAGE_WITHIN, ListCursor, Listed
 from state.ledger import latest, records_of
+from state.model.durations import HOUR_MS
 from state.model.keys import emission_base, key_group, partition_of_group
 from state.model.ledger import EventCounts
 from state.model.work import SliceWork, decode_work

@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from connectors.archive.parquet import HOUR_MS
 from connectors.archive.scan import RowPlaces, RowTest, equal, one_of, within
 from connectors.archive.states import Hours, Source, tables_of
 from connectors.paging import ListCursor, Listed
 from state.ledger import COLUMNS_OF, KINDS, SCHEMA, empty_table, latest, records_of
+from state.model.durations import HOUR_MS
 from state.model.ledger import TERMINAL_DECISIONS
 from state.packed import row_numbers
 

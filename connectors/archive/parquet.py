@@ -21,11 +21,11 @@ from connectors.archive.manifest import ArchiveManifest, Part, Retired, mended_m
 from connectors.archive.part_ends import digests_of
 from connectors.metrics import ARCHIVE_DAMAGE, ARCHIVE_PARTS, ARCHIVE_ROWS
 from state.disk.files import rename_flushed
+from state.model.durations import HOUR_MS, in_ms
 from state.model.errors import StateDamagedError
 from state.progress import made
 
 _logger = structlog.get_logger(__name__)
-HOUR_MS = 3_600_000
 _NO_SPAN = (-1, -1)
 _LEFT_FOR = timedelta(minutes=10)
 _ALIKE = 16
@@ -101,7 +101,7 @@ class ArchiveWriter:
             try:
                 merged += self._merge_hour(hour, now_ms)
             except (StateDamagedError, FileNotFoundError) as error:
-                self._left[hour] = now_ms + _ms(_LEFT_FOR)
+                self._left[hour] = now_ms + in_ms(_LEFT_FOR)
                 ARCHIVE_DAMAGE.inc()
                 _logger.warning("archive_part_damaged", problem=str(error))
         if self._manifest is not before:
@@ -110,7 +110,7 @@ class ArchiveWriter:
 
     def _merge_hour(self, hour: int, now_ms: int) -> bool:
         parts = [part for part in self._manifest.parts if part.hour == hour]
-        if (hour + 1) * HOUR_MS > now_ms - _ms(self._options.settle):
+        if (hour + 1) * HOUR_MS > now_ms - in_ms(self._options.settle):
             self._join(hour, parts, now_ms)
             return False
         if all(part.compacted for part in parts):
@@ -139,7 +139,7 @@ class ArchiveWriter:
         """
         if self._options.retention is None:
             return 0
-        oldest = now_ms - _ms(self._options.retention)
+        oldest = now_ms - in_ms(self._options.retention)
         old = [part for part in self._manifest.parts if (part.hour + 1) * HOUR_MS <= oldest]
         if old:
             self._commit(_without(self._manifest, old, now_ms))
@@ -148,7 +148,7 @@ class ArchiveWriter:
 
     def remove_retired(self, now_ms: int) -> int:
         """Remove the files that no query may use any more. Gives how many."""
-        latest_use = now_ms - _ms(self._options.readers)
+        latest_use = now_ms - in_ms(self._options.readers)
         gone = [retired for retired in self._manifest.retired if retired.at <= latest_use]
         if gone:
             kept = tuple(retired for retired in self._manifest.retired if retired.at > latest_use)
@@ -231,7 +231,3 @@ def _adjoining(parts: Sequence[Part]) -> Iterator[list[Part]]:
     )
     for _, run in itertools.groupby(zip(holes, ordered, strict=True), key=lambda pair: pair[0]):
         yield [part for _, part in run]
-
-
-def _ms(duration: timedelta) -> int:
-    return duration // timedelta(milliseconds=1)

@@ -18,7 +18,6 @@ import pyarrow.compute
 import structlog
 
 from connectors.archive.manifest import SLICE_SUFFIX, read_manifest
-from connectors.archive.parquet import HOUR_MS
 from connectors.archive.scan import (
     RowPlaces,
     RowTest,
@@ -34,6 +33,7 @@ from connectors.archive.slice_parts import KeptSource
 from connectors.log.interface import Log, Record
 from connectors.log.read_to_ends import stored_batches
 from state.ledger import SCHEMA, empty_table, ledger_table
+from state.model.durations import HOUR_MS
 from state.model.envelope import header, parse_output_header
 from state.model.keys import partition_of_group
 from state.packed import row_numbers

@@ -11,8 +11,8 @@ import msgspec
 from connectors.gateway.backstage import LedgerSearch
 from connectors.gateway.problems import QUERY_INVALID, invalid
 from state.model.admission import FieldError
+from state.model.durations import DAY_MS
 from state.model.ledger import TERMINAL_DECISIONS, TERMINAL_DELIVERIES
-from state.model.registry import DAY_MS
 from state.model.zones import is_local_time, local_ms, zone_names
 
 _TIMES = ("from", "to")

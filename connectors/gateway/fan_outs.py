@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from connectors.gateway.problems import ProblemError, retry_later
 from state.model.admission import FieldError
+from state.model.durations import HOUR_MS
 from state.model.event import Event
 
-HOUR_MS = 3_600_000
 TOO_MANY_FAN_OUTS = "too_many_fan_outs"
 """Why in the problem that refuses one."""
 

@@ -19,7 +19,7 @@ from connectors.gateway.devices import Devices
 from connectors.gateway.directory import ActiveEndpoint
 from connectors.gateway.http import ApiRequest, ApiResponse, json_response
 from connectors.gateway.link_limits import LinkLimits
-from connectors.gateway.pages.choices import Choices, TypeChoice, offered_types
+from connectors.gateway.pages.choices import Choices, offered_types
 from connectors.gateway.pages.form import SentForm, wish
 from connectors.gateway.pages.html import file_text, page_response
 from connectors.gateway.pages.words import PageWords, said_moment, words_wished
@@ -220,15 +220,11 @@ def _page_error(error: FieldError, view: Choices, words: PageWords) -> PageError
     """In the person's words where the page has the field."""
     for choice in (choice for category in view.categories for choice in category.types):
         if error.path == f"types.{choice.name}.channels":
-            return _type_error(choice, words)
+            return PageError(choice.field, choice.title, words.error("channels"))
     field, kind = _FIELDS.get(error.path, ("", ""))
     if not field:
         return PageError("", error.path, f"{error.problem}; {error.remedy}")
     return PageError(field, words.page(field), words.error(kind))
-
-
-def _type_error(choice: TypeChoice, words: PageWords) -> PageError:
-    return PageError(choice.field, choice.title, words.error("channels"))
 
 
 def _device(each: ActiveEndpoint, words: PageWords) -> dict[str, Any]:

@@ -69,10 +69,6 @@ def event_records(event: Event, partitions: PartitionCount, *, kept: bool, trace
     return records
 
 
-def _partition(topic: str, key: str, partitions: PartitionCount) -> int:
-    return _partition_of_key(key, partitions(topic))
-
-
 @lru_cache(4096)
 def _partition_of_key(key: str, partitions: int) -> int:
     """Kept for a while: a list of follows names the same followee many times."""
@@ -81,7 +77,7 @@ def _partition_of_key(key: str, partitions: int) -> int:
 
 def _record(topic: str, key: Sequence[str], schema: Schema[Any], body: Any, partitions: PartitionCount) -> NewRecord:
     """A record in the partition of the first part of its key."""
-    partition = _partition(topic, key[0], partitions)
+    partition = _partition_of_key(key[0], partitions(topic))
     return NewRecord(topic, partition, "\0".join(key).encode(), schema.encode(body), schema.headers)
 
 

@@ -22,9 +22,9 @@ from connectors.gateway.writer import on_log
 from state.model.admission import AdmissionRules, Admitted
 from state.model.campaign import RolloutVerb
 from state.model.campaign_documents import RolloutTurn
+from state.model.durations import DAY_MS
 from state.model.errors import StoreUnavailableError
 from state.model.event import Event
-from state.model.registry import DAY_MS
 from state.schedule.rollouts import Rollout
 
 

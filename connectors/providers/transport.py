@@ -135,7 +135,7 @@ class WreqTransport:
         )
         status, given = answer.status.as_int(), answer.headers
         names = _READ if status != 200 else _READ_OF_TAKEN
-        headers = {name: _text(value) for name in names if (value := given.get(name)) is not None}
+        headers = {name: bytes(value).decode("latin-1") for name in names if (value := given.get(name)) is not None}
         if answer.content_length == 0:
             return Response(status, headers)
         async with answer:
@@ -183,10 +183,6 @@ _WHYS = {
 
 def _why(account: str) -> str:
     return next((why for sign, why in _WHYS.items() if sign in account), "")
-
-
-def _text(value: memoryview) -> str:
-    return bytes(value).decode("latin-1")
 
 
 async def _bounded(answer: wreq.Response) -> bytes:

@@ -83,7 +83,7 @@ def check_ledger(data_dir: Path, log: Log, output: Output, options: ProofOptions
     for law in report.laws:
         output.show(_law_record(law), _law_text(law))
     for gap in report.gaps:
-        output.show(_gap_record(gap), _gap_text(gap))
+        output.show({"gap": gap.owner, "group": gap.group, "records": gap.records}, _gap_text(gap))
     output.show({"holds": report.holds}, "All laws hold." if report.holds else "The laws do NOT hold.")
     return report.holds
 
@@ -158,10 +158,6 @@ def _sides(left: Mapping[str, int], right: Mapping[str, int]) -> str:
 def _sum(terms: Mapping[str, int]) -> str:
     text = " + ".join(f"{value} {name}" for name, value in terms.items())
     return text.replace("+ -", "- ")
-
-
-def _gap_record(gap: Gap) -> dict[str, Any]:
-    return {"gap": gap.owner, "group": gap.group, "records": gap.records}
 
 
 def _gap_text(gap: Gap) -> str:

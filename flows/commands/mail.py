@@ -35,11 +35,7 @@ def _record(returned: Returned) -> dict[str, Any]:
 
 
 def _text(file: str, returned: Returned) -> str:
-    return "\n".join([": ".join((file, _summary(returned))), *map(_line, returned.recipients)])
-
-
-def _summary(returned: Returned) -> str:
-    return ", ".join(_words(returned))
+    return "\n".join([": ".join((file, ", ".join(_words(returned)))), *map(_line, returned.recipients)])
 
 
 def _words(returned: Returned) -> Iterator[str]:

@@ -18,9 +18,9 @@ from flows.process.directories import LEDGER
 from flows.recovery.replay import ReplayOrigin, ReplayRange
 from operators.late import GIVEN_ADDRESS
 from operators.sms_limits import SMS_DESTINATION, SMS_LIMIT, SmsGuard, SmsRules
+from state.model.durations import DAY_MS
 from state.model.errors import ConfigurationError, MalformedRecordError
 from state.model.event import EVENT
-from state.model.registry import DAY_MS
 from state.model.settings import ENDPOINT
 from state.model.topics import ENDPOINTS, EVENTS_P0
 

@@ -23,8 +23,9 @@ from flows.recovery.other_types import OtherTypes
 from flows.recovery.replay import EXPORTS
 from flows.recovery.stretch import ReplaySource, offsets_of_time, temporary_replay
 from state.ledger import latest, ledger_table
+from state.model.durations import DAY_MS
 from state.model.errors import OffsetOutOfRangeError
-from state.model.registry import DAY_MS, Registry, names_type
+from state.model.registry import Registry, names_type
 from state.model.type_record import with_published
 
 RECORDS_MAX = 20_000

@@ -20,7 +20,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.archive.forms import LEDGER, RAW, SLICES, ArchiveForm, raw_table
 from connectors.archive.manifest import COLUMNAR
-from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
+from connectors.archive.parquet import ArchiveOptions, ArchiveWriter
 from connectors.archive.slice_parts import kept_slices
 from connectors.log.interface import Log, Record
 from connectors.log.source import SourceBatch, Tick
@@ -29,6 +29,7 @@ from flows.steps.dead_letters import RecordHandler, Unhandled, location_of
 from state.disk.lock import StateLock
 from state.disk.poison import STARTS_MAX, PoisonJournal
 from state.ledger import packed_ledger
+from state.model.durations import HOUR_MS
 
 Refusals = list[tuple[Record, Exception | None]]
 """Records that are no part of the archive, with what they raised; None: they ended the process."""

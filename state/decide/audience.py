@@ -104,7 +104,8 @@ class SmallSets:
             self._buffer.extend(rows)
             self._buffer.extend([0] * (room - size))
         if self._waste > max(self._kept_waste, len(self._buffer) // 3):
-            self._compact()
+            # At once, in columns: one by one it costs more than all the changes that made the waste.
+            self.fill(*self.stretch(slice(0, len(self._of))))
 
     def fill(self, rows: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32]) -> None:
         """Let these be all sets: their rows one behind the other, and how many each has."""
@@ -134,10 +135,6 @@ class SmallSets:
         firsts = np.repeat(places + _HEAD - (ends - sizes)[several], sizes[several])
         rows[inside] = buffer[firsts + np.flatnonzero(inside)]
         return rows, sizes
-
-    def _compact(self) -> None:
-        """At once, in columns: one by one it costs more than all the changes that made the waste."""
-        self.fill(*self.stretch(slice(0, len(self._of))))
 
 
 class NamedSets(NamedTuple):

@@ -82,7 +82,7 @@ class GroupStore:
         meta = stored_row(self._db, codec.checkpoint_key(b"M", group))
         if meta is not None:
             self._load_meta(state, codec.decode_meta(meta))
-            self._load_users(state, group)
+            self._users_of(group).load(state.users, self._rows(b"U", group), self._rows(b"D", group))
             self._load_pending(state, group)
             for rows, audience in self._audiences(group, state):
                 rows.load(audience, lambda kind: self._rows(kind, group))
@@ -165,9 +165,6 @@ class GroupStore:
         state.kills.active = {(scope, value) for scope, value in switches}
         if tables is not None:
             state.registry, state.registry_tables = load_registry(tables, version=version), tables
-
-    def _load_users(self, state: GroupState, group: int) -> None:
-        self._users_of(group).load(state.users, self._rows(b"U", group), self._rows(b"D", group))
 
     def _users_of(self, group: int) -> UserRows:
         return self._user_rows.setdefault(group, UserRows(group))

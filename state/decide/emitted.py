@@ -13,9 +13,8 @@ import numpy.typing as npt
 
 from state.decide.packed_texts import grown
 from state.decide.packed_values import AnyRows
+from state.model.durations import DAY_MS, HOUR_MS
 
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
 _NEVER = 1 << 62
 _LOOK_BACK = 1 << 12
 """Entries that are searched first for the latest ones of a user."""

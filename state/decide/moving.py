@@ -92,7 +92,7 @@ def move_groups(directory: Path, layout: Layout) -> int:
     directory.mkdir(parents=True, exist_ok=True)
     _write_layout(directory, layout, whole=False)
     _adopt_rebuilt(directory)
-    found = _slots(directory)
+    found = [int(path.parent.name) for path in directory.glob(f"*/{DATABASE}") if path.parent.name.isdigit()]
     with ExitStack() as opened:
         databases = {slot: _open(opened, directory, slot) for slot in sorted({*found, *range(layout.processes)})}
         moved = sum(_settle(databases, group, layout.slot_of(group)) for group in range(KEY_GROUPS))
@@ -109,10 +109,6 @@ def _adopt_rebuilt(directory: Path) -> None:
     if (directory / DATABASE).exists() and not (first / DATABASE).exists():
         first.mkdir(exist_ok=True)
         rename_flushed(directory / DATABASE, first / DATABASE)
-
-
-def _slots(directory: Path) -> list[int]:
-    return [int(path.parent.name) for path in directory.glob(f"*/{DATABASE}") if path.parent.name.isdigit()]
 
 
 def _open(opened: ExitStack, directory: Path, slot: int) -> Rdict:

@@ -176,16 +176,12 @@ def _head(written: bytes, at: int) -> bytes:
 
 
 def _message(head: bytes) -> _BatchForm:
-    root = _root(head)
+    root = _followed(head, _PREFIX)
     table = _followed(head, _field(head, root, 2))
     if head[_field(head, root, 1)] == _DICTIONARY_BATCH:
         table = _followed(head, _field(head, table, 1))
     nodes, buffers = (_followed(head, _field(head, table, number)) + 4 for number in (1, 2))
     return _BatchForm(head, _field(head, root, 3), _field(head, table, 0), nodes, buffers)
-
-
-def _root(head: bytes) -> int:
-    return _followed(head, _PREFIX)
 
 
 def _followed(head: bytes, at: int) -> int:

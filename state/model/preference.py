@@ -8,13 +8,13 @@ and zones).
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from state.model.durations import MINUTE_MS
 from state.model.zones import zone_name_or_utc
 
 DEFAULT_QUIET_START = "22:00"
 DEFAULT_QUIET_END = "08:00"
 DEFAULT_MAX_PER_HOUR = 10
 DEFAULT_MAX_PER_DAY = 50
-MINUTE_MS = 60_000
 
 
 class QuietRange(NamedTuple):
@@ -46,7 +46,8 @@ class Preference(NamedTuple):
     unsubscribed: Mapping[str, frozenset[str]]
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, Any]:
+    """A part of a document that came any way."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -87,7 +88,7 @@ def _cap(document: Mapping[str, Any], key: str, default: int) -> int:
 
 
 def _type_setting(value: object) -> CompiledTypeSetting:
-    table = _mapping(value)
+    table = mapping(value)
     enabled, channels = table.get("enabled"), table.get("channels")
     return CompiledTypeSetting(
         enabled if isinstance(enabled, bool) else None,
@@ -97,18 +98,18 @@ def _type_setting(value: object) -> CompiledTypeSetting:
 
 def compile_preference(document: Mapping[str, Any]) -> Preference:
     """The document with all defaults; never raises."""
-    quiet, caps = _mapping(document.get("quiet_hours")), _mapping(document.get("frequency_cap"))
+    quiet, caps = mapping(document.get("quiet_hours")), mapping(document.get("frequency_cap"))
     return Preference(
         master=document.get("master") is not False,
         quiet=_quiet_hours(quiet),
         zone=zone_name_or_utc(quiet.get("timezone")),
         max_per_hour=_cap(caps, "max_per_hour", DEFAULT_MAX_PER_HOUR),
         max_per_day=_cap(caps, "max_per_day", DEFAULT_MAX_PER_DAY),
-        types={name: _type_setting(value) for name, value in _mapping(document.get("types")).items()},
-        unsubscribed={c: _strings(v) for c, v in _mapping(document.get("unsubscribed")).items()},
+        types={name: _type_setting(value) for name, value in mapping(document.get("types")).items()},
+        unsubscribed={c: _strings(v) for c, v in mapping(document.get("unsubscribed")).items()},
     )
 
 
 def muted_names(document: Mapping[str, Any], key: str) -> frozenset[str]:
     """The names under `muted.actors` or `muted.objects`."""
-    return _strings(_mapping(document.get("muted")).get(key))
+    return _strings(mapping(document.get("muted")).get(key))

@@ -12,11 +12,9 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from state.model.channels import CHANNELS
+from state.model.durations import DAY_MS, HOUR_MS, MINUTE_MS
 from state.model.errors import ConfigurationError
 
-MINUTE_MS = 60_000
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
 POLICIES = ("all", "first", "push_first")
 FAN_OUTS = ("DIRECT", "FOLLOWERS", "SEGMENT", "BROADCAST")
 

@@ -8,8 +8,7 @@ from functools import cache, lru_cache
 from importlib import metadata, resources
 from zoneinfo import ZoneInfo
 
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
+from state.model.durations import DAY_MS, HOUR_MS
 
 
 @cache

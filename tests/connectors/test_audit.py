@@ -5,7 +5,7 @@ from pathlib import Path
 
 from connectors.archive.forms import RAW, raw_table
 from connectors.archive.manifest import archived_up_to
-from connectors.archive.parquet import HOUR_MS, ArchiveWriter
+from connectors.archive.parquet import ArchiveWriter
 from connectors.archive.records import TopicRecords
 from connectors.audit import ActQuery, audit_record, newest_acts
 from connectors.log.embedded.log import EmbeddedLog
@@ -13,6 +13,7 @@ from connectors.log.interface import TopicSpec
 from connectors.log.read_to_ends import stored_records
 from connectors.paging import Listed
 from state.model.audit import AuditRecord
+from state.model.durations import HOUR_MS
 from state.model.topics import AUDIT
 
 DAY_MS = 24 * HOUR_MS

@@ -9,12 +9,13 @@ import pytest
 from helpers.records import PARTITIONS, decision, emission, open_embedded
 
 from connectors.archive.ledger import LedgerReader
-from connectors.archive.parquet import HOUR_MS, ArchiveWriter
+from connectors.archive.parquet import ArchiveWriter
 from connectors.log.interface import NewRecord
 from connectors.outcomes import outcome_record
 from flows.process.directories import ARCHIVE
 from flows.process.directories import LEDGER as DIRECTORY
 from state.ledger import packed_ledger
+from state.model.durations import HOUR_MS
 from state.model.keys import emission_id
 
 

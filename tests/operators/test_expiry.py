@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from operators.expiry import SaidExpiry, days_left, end_of, expiry_to_say
-from state.model.registry import DAY_MS
+from state.model.durations import DAY_MS
 
 END = 2_000_000_000_000
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.sms_limits import HOUR_MS, OTHER, Destination, SmsGuard, SmsRules
+from operators.sms_limits import OTHER, Destination, SmsGuard, SmsRules
+from state.model.durations import HOUR_MS
 
 T0 = 1_700_000_000_000
 

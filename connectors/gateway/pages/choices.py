@@ -20,6 +20,7 @@ from state.model.preference import (
     DEFAULT_QUIET_START,
     Preference,
     compile_preference,
+    mapping,
     muted_names,
 )
 from state.model.registry import TypeProfile
@@ -202,11 +203,6 @@ def field_of(type_name: str) -> str:
 def or_default(value: Any, default: Any) -> Any:
     """Null counts as absent, and nothing else does."""
     return default if value is None else value
-
-
-def mapping(value: object) -> Mapping[str, Any]:
-    """A part of a document that came any way."""
-    return value if isinstance(value, Mapping) else {}
 
 
 @cache

@@ -10,9 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
-from connectors.gateway.pages.choices import CAPS, chosen, mapping, or_default
+from connectors.gateway.pages.choices import CAPS, chosen, or_default
 from connectors.gateway.problems import ProblemError
-from state.model.preference import DEFAULT_QUIET_END, DEFAULT_QUIET_START, Preference, compile_preference, muted_names
+from state.model.preference import (
+    DEFAULT_QUIET_END,
+    DEFAULT_QUIET_START,
+    Preference,
+    compile_preference,
+    mapping,
+    muted_names,
+)
 from state.model.registry import TypeProfile
 
 FIELDS_MAX = 10_000

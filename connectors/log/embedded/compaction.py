@@ -21,6 +21,7 @@ from datetime import timedelta
 
 from connectors.log.embedded.frames import Frame, decode_keys, decode_offsets, keep
 from connectors.log.embedded.partition import PartitionFile
+from state.model.durations import in_ms
 
 _FRAMES_PER_READ = 256
 _NONE = timedelta()
@@ -52,7 +53,7 @@ def retain(file: PartitionFile, oldest_ms: int, needed_from: int | None = None, 
     moved_to = file.offset_at(oldest_ms)
     if needed_from is not None and needed_from < moved_to:
         spared = min([needed_from, *(frame.first_offset for frame in file.frames(needed_from, 1))])  # whole frames only
-        moved_to = max(spared, file.offset_at(oldest_ms - _ms(patience)))
+        moved_to = max(spared, file.offset_at(oldest_ms - in_ms(patience)))
     moved_to = max(begin, moved_to)
     # First the offset, so that a kill in between leaves frames that the next run removes.
     if moved_to > begin:
@@ -65,10 +66,10 @@ def retain(file: PartitionFile, oldest_ms: int, needed_from: int | None = None, 
 def compact(file: PartitionFile, now_ms: int, options: CompactionOptions) -> int:
     """Remove superseded records and expired tombstones; gives how many records went."""
     clean_to, clean_records = file.query("SELECT clean_to, clean_records FROM log")[0]
-    newest, clean_end = _newest_keys(file, clean_to, now_ms - _ms(options.lag), options.keys_max)
+    newest, clean_end = _newest_keys(file, clean_to, now_ms - in_ms(options.lag), options.keys_max)
     if clean_end == clean_to or clean_end - clean_to < options.dirty_ratio * clean_records:
         return 0
-    expired_ms = now_ms - _ms(options.tombstone_retention)
+    expired_ms = now_ms - in_ms(options.tombstone_retention)
     removed = kept = 0
     for frame in _frames(file, 0, clean_end):
         names = decode_keys(frame.keys)
@@ -130,7 +131,3 @@ def _replace(file: PartitionFile, old: Frame, new: Frame) -> int:
     elif new.keys != old.keys:
         file.put(new)
     return left
-
-
-def _ms(duration: timedelta) -> int:
-    return duration // timedelta(milliseconds=1)

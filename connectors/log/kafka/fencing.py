@@ -104,7 +104,7 @@ class FenceState:
 
     def meet(self, claim: Claim) -> None:
         """Go past a marker; one that is void itself changes nothing."""
-        if any(ends(before, _owned(claim)) for before in self._claims):
+        if any(ends(before, OwnerHeader(claim.flow, claim.process, claim.epoch)) for before in self._claims):
             return
         self._claims = [before for before in self._claims if not covers(claim, before)]
         self._claims.append(claim)
@@ -127,7 +127,3 @@ def covers(later: Claim, earlier: Claim) -> bool:
     """Whether a marker voids all that another one voids, both being before the record."""
     same = (later.flow, later.process) == (earlier.flow, earlier.process) and later.epoch >= earlier.epoch
     return same and (later.process != 0 or later.processes <= earlier.processes)
-
-
-def _owned(claim: Claim) -> OwnerHeader:
-    return OwnerHeader(claim.flow, claim.process, claim.epoch)

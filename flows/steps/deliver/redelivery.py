@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from connectors.log.interface import Log
@@ -176,9 +176,6 @@ class Redeliveries:
         known = self._searches.get(partition)
         if known is not None and (not known.ready() or known.since_ms <= held.since_ms) and now < known.until_ms:
             return known
-        since = min(each.since_ms for each in self._of(partition))
+        since = min(held.since_ms for held in self._held if held.record.place[1] == partition)
         self._searches[partition] = AttemptSearch(self._log, partition, since, now, self._on_ended)
         return self._searches[partition]
-
-    def _of(self, partition: int) -> Iterable[Held]:
-        return (held for held in self._held if held.record.place[1] == partition)

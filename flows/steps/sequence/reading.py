@@ -21,6 +21,7 @@ from connectors.load import LoadLevels, is_load
 from connectors.log import Log, Reader, Record
 from connectors.log.backlog import Backlog
 from flows.steps.sequence.clock import DecisionClock
+from state.model.durations import in_ms
 from state.model.envelope import TopicPartition
 from state.model.errors import MalformedRecordError
 from state.model.load import P1_HALVED, P1_WAITS, P2_WAITS
@@ -124,10 +125,10 @@ class SequenceReading:
         now = self._clock()
         if settings or events:
             self._read_at = now
-            self._next_tick = min(self._next_tick, now + _ms(TICK_INTERVAL))
+            self._next_tick = min(self._next_tick, now + in_ms(TICK_INTERVAL))
         ticks = now >= self._next_tick or self._ended  # the last thing is a tick: it lets decide count
         if ticks:
-            self._next_tick = now + _ms(REST_TICK_INTERVAL if self._rests(now) else TICK_INTERVAL)
+            self._next_tick = now + in_ms(REST_TICK_INTERVAL if self._rests(now) else TICK_INTERVAL)
         if not (settings or events or ticks):
             return None
         lead = math.ceil(self._clock.lead)
@@ -209,7 +210,7 @@ class SequenceReading:
             self._reader.seek(record.topic, record.partition, record.offset)
 
     def _rests(self, now: int) -> bool:
-        return now - self._read_at > _ms(_REST_AFTER)
+        return now - self._read_at > in_ms(_REST_AFTER)
 
     def _poll(self, places: Container[TopicPartition], most: int, wait: timedelta) -> list[Record]:
         return self._reader.poll(min(most, _BATCH_MAX), wait, places) if most > 0 else []
@@ -224,10 +225,6 @@ class SequenceReading:
     def close(self) -> None:
         """Free the reader."""
         self._reader.close()
-
-
-def _ms(span: timedelta) -> int:
-    return span // timedelta(milliseconds=1)
 
 
 def _places(log: Log, topics: tuple[str, ...]) -> list[TopicPartition]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from state.model.durations import DAY_MS
 from state.model.event import Event
-from state.model.registry import DAY_MS, RegistryInForce
+from state.model.registry import RegistryInForce
 from state.transactional.store import TransactionalStore
 
 LaneRepeatKey = tuple[str, str, str]

@@ -18,13 +18,14 @@ from helpers.waiting import wait_for
 from connectors.archive.forms import LEDGER
 from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.archive.manifest import read_manifest
-from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
+from connectors.archive.parquet import ArchiveOptions, ArchiveWriter
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
 from connectors.outcomes import outcome_record
 from flows.process.directories import LEDGER as DIRECTORY
 from operators.plan import plan_event
 from state.ledger import SCHEMA, packed_ledger
+from state.model.durations import HOUR_MS
 from state.model.errors import StateDamagedError
 from state.model.event import RawEvent, resolve
 from state.model.keys import key_group, partition_of_group

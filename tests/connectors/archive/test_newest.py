@@ -10,13 +10,14 @@ import pytest
 from helpers.records import PARTITIONS, decision, delivery, open_embedded
 
 from connectors.archive.ledger import LedgerQuery, LedgerReader
-from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
+from connectors.archive.parquet import ArchiveOptions, ArchiveWriter
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord
 from connectors.log.read_to_ends import stored_records
 from connectors.paging import ListCursor, Listed
 from flows.process.directories import LEDGER as DIRECTORY
 from state.ledger import packed_ledger
+from state.model.durations import HOUR_MS
 from state.model.errors import StateDamagedError
 from state.model.keys import key_group, partition_of_group
 

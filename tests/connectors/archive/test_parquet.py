@@ -11,7 +11,7 @@ import random, sys
 from pathlib import Path
 import pyarrow as pa
 from connectors.archive.forms import RAW, raw_table
-from connectors.archive.parquet import HOUR_MS, ArchiveWriter
+from connectors.archive.parquet import ArchiveWriter
 from connectors.log.interface import Record
 
 def resident():

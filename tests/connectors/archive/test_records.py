@@ -17,11 +17,12 @@ from structlog.testing import capture_logs
 
 from connectors.archive.forms import LEDGER, RAW, ArchiveForm, raw_records, raw_table
 from connectors.archive.manifest import Part, archived_up_to, read_manifest
-from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
+from connectors.archive.parquet import ArchiveOptions, ArchiveWriter
 from connectors.archive.records import TopicRecords
 from connectors.log.embedded.log import EmbeddedLog
 from connectors.log.interface import NewRecord, Record, TopicSpec
 from state.ledger import packed_ledger
+from state.model.durations import HOUR_MS
 from state.model.errors import OffsetOutOfRangeError, StateDamagedError, UnknownTopicError
 
 HOUR = 480_000 * HOUR_MS

@@ -19,7 +19,7 @@ from helpers.waiting import wait_for
 
 from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.archive.manifest import read_manifest
-from connectors.archive.parquet import HOUR_MS, ArchiveOptions, ArchiveWriter
+from connectors.archive.parquet import ArchiveOptions, ArchiveWriter
 from connectors.archive.part_ends import opened_part
 from connectors.archive.slice_parts import SLICE_SCHEMA
 from connectors.log.embedded.log import EmbeddedLog
@@ -29,6 +29,7 @@ from flows.process.directories import LEDGER as DIRECTORY
 from flows.steps.track import ArchivedTopic, PartOptions
 from operators.laws import COLUMNS
 from state.ledger import KINDS, latest, ledger_table, records_of
+from state.model.durations import HOUR_MS
 from state.model.errors import StateDamagedError
 
 LONG = timedelta(minutes=1)

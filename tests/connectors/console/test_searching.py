@@ -5,7 +5,7 @@ import pytest
 from connectors.console.searching import asked, search_of
 from connectors.gateway.backstage import LedgerSearch
 from connectors.gateway.problems import ProblemError
-from state.model.registry import DAY_MS
+from state.model.durations import DAY_MS
 
 MAY = 1_777_593_600_000  # 2026-05-01 00:00 UTC
 HOUR_MS = 3_600_000

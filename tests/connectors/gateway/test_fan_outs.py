@@ -8,10 +8,11 @@ import msgspec
 import pytest
 from helpers.gateway import running
 
-from connectors.gateway.fan_outs import HOUR_MS, FanOutLimit
+from connectors.gateway.fan_outs import FanOutLimit
 from connectors.gateway.notifications import Posts
 from connectors.gateway.problems import ProblemError, retry_later
 from state.model.admission import Admitted
+from state.model.durations import HOUR_MS
 from state.model.event import Event, RawEvent, resolve
 from state.model.registry import load_registry
 

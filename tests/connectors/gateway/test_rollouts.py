@@ -10,9 +10,10 @@ from helpers.obeying import wait_until_obeyed
 
 from connectors.gateway.records import event_records
 from connectors.load import load_record
+from state.model.durations import DAY_MS
 from state.model.event import RawEvent, RolloutPlan, resolve
 from state.model.load import LoadReport
-from state.model.registry import DAY_MS, load_registry
+from state.model.registry import load_registry
 
 NEWS = {"type": "announcement", "fan_out_type": "BROADCAST", "payload": {"title": "New"}}
 

@@ -17,7 +17,6 @@ from helpers.records import counts, decision
 
 from connectors.archive.ledger import LedgerQuery, LedgerReader
 from connectors.archive.manifest import ARCHIVED, read_manifest
-from connectors.archive.parquet import HOUR_MS
 from connectors.archive.records import TopicRecords
 from connectors.log.interface import NewRecord, Record
 from connectors.log.source import Tick
@@ -28,6 +27,7 @@ from flows.process.open import clock_ms
 from flows.steps.track import ArchivedTopic, Converted, PartOptions, TrackParts, TrackSink
 from flows.track import archived_topics, start_offset
 from state.disk.poison import PoisonJournal
+from state.model.durations import HOUR_MS
 from state.model.errors import StateDamagedError
 from state.model.keys import key_group, partition_of_group
 

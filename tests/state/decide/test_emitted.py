@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from state.decide.codec import decode_emissions, encode_emissions
-from state.decide.emitted import DAY_MS, HOUR_MS, EmissionLog
+from state.decide.emitted import EmissionLog
+from state.model.durations import DAY_MS, HOUR_MS
 
 ROWS = 5
 STEPS = st.one_of(
