@@ -25,7 +25,7 @@ from flows.config.settings import load_settings
 from flows.process.cluster import ClusterPlace, cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
-from flows.recovery.bounds import StoreHome, first_offset
+from flows.recovery.bounds import StoreHome, goes_on_from
 from flows.steps.deliver.strategy import EPOCH_RECORDS, DeliverStrategy
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.lanes.steps import LaneLogic, Lanes, lane_number
@@ -53,7 +53,7 @@ def wire(open_log: Callable[[], Log], parts: LaneParts, *, drain: Callable[[], b
     def start(topic: str, partition: int) -> int:
         stored = read_start(lane_path(parts.directory, partition % parts.lanes), (topic, partition))
         home = StoreHome("deliver", parts.directory, parts.directory.parents[1])
-        return first_offset(home, stored, topic, partition, parts.log)
+        return goes_on_from(home, stored, topic, partition, parts.log)
 
     parts.check_starts(start, place.holds_key)
     source = LogSource(

@@ -33,7 +33,7 @@ from flows.process.load import report_load
 from flows.process.logs import ensure_logs
 from flows.process.open import clock_ms
 from flows.process.place import own_place
-from flows.recovery.bounds import StoreHome, first_offset
+from flows.recovery.bounds import StoreHome, goes_on_from
 from flows.recovery.export import Exporter
 from flows.recovery.prepare import start_exporter
 from flows.recovery.restore import ensure_store
@@ -78,7 +78,7 @@ class _Stores:
         home, log = self._home(partition), self._open_log()
         try:
             self._ensure(home, partition, log)
-            return first_offset(home, self._offset(home, partition) or None, topic, partition, log)
+            return goes_on_from(home, self._offset(home, partition) or None, topic, partition, log)
         finally:
             log.close()
 

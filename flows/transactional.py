@@ -28,7 +28,7 @@ from flows.config.settings import load_settings
 from flows.process.cluster import ClusterPlace, cluster_place
 from flows.process.drain import install_drain
 from flows.process.logs import ensure_logs
-from flows.recovery.bounds import StoreHome, first_offset
+from flows.recovery.bounds import StoreHome, goes_on_from
 from flows.steps.lanes.parts import LaneParts, lane_path
 from flows.steps.lanes.steps import LaneLogic, Lanes, lane_number
 from flows.steps.transactional.strategy import TOPIC, DecisionRules, TransactionalStrategy
@@ -67,7 +67,7 @@ def wire(
     def start(_topic: str, partition: int) -> int:
         stored = read_start(lane_path(parts.directory, partition), (TOPIC, partition))
         home = StoreHome("transactional", parts.directory, parts.directory.parents[1])
-        return first_offset(home, stored, TOPIC, partition, parts.log)
+        return goes_on_from(home, stored, TOPIC, partition, parts.log)
 
     parts.check_starts(start, place.holds_key)
     source = LogSource(

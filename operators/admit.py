@@ -17,7 +17,7 @@ from msgspec import to_builtins
 
 from operators import validate
 from operators.campaigns import outlook
-from operators.identity import claim
+from operators.identity import repeat_check
 from operators.payload_schema import schema_errors
 from operators.plain_event import OrdinaryTypes, PlainEvent, owns, plain_event, plain_events
 from operators.render import cut_values, missing_values, told_numbers
@@ -87,7 +87,7 @@ class Rules:
                 continue
             given = plain.event_id is not None
             event = resolve(plain.raw(sender.sender_id, plain.event_id or new_event_id()), registry, ingested_at=now_ms)
-            judged.append(Admitted(event, claim(event, given=given, repeat_window_ms=profile.repeat_window_ms)))
+            judged.append(Admitted(event, repeat_check(event, given=given, repeat_window_ms=profile.repeat_window_ms)))
         return judged
 
     def judge_closely(
@@ -111,7 +111,7 @@ class Rules:
         if raw.to is not None:
             raw.to = {channel: self.canonical_address(channel, None, address) for channel, address in raw.to.items()}
         event = resolve(raw, registry, ingested_at=now_ms)
-        return Admitted(event, claim(event, given=given, repeat_window_ms=profile.repeat_window_ms))
+        return Admitted(event, repeat_check(event, given=given, repeat_window_ms=profile.repeat_window_ms))
 
     def preference_warnings(self, document: Any) -> Sequence[FieldError]:
         """See `AdmissionRules.preference_warnings`."""

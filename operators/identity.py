@@ -133,7 +133,7 @@ def _canonical_text(text: str) -> bytes:
     return orjson.dumps(text)
 
 
-def claim(event: Event, *, given: bool, repeat_window_ms: int) -> RepeatCheck:
+def repeat_check(event: Event, *, given: bool, repeat_window_ms: int) -> RepeatCheck:
     """What recognises repeats of an event accepted now (its ingested_at), or of a kept one until after its release."""
     kept = event.deliver_at if event.deliver_at is not None and event.deliver_at > event.ingested_at else 0
     begin = kept or event.ingested_at

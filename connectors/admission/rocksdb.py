@@ -25,8 +25,8 @@ from rocksdict import Options, Rdict, WriteBatch
 from connectors.admission.interface import Known, RepeatReason, Reservation, ReserveOutcome
 from state.disk.rocksdb import lookup_table, opened_by
 from state.model.admission import RepeatCheck
+from state.model.durations import DAY_MS
 from state.model.errors import StateVersionError, StoreUnavailableError
-from state.model.registry import DAY_MS
 
 LAYOUT_VERSION = 1
 _EVENT = struct.Struct(">BQQB")

@@ -36,7 +36,7 @@ class OneClient(Generic[_Client]):
             await self._client.close()
 
 
-class _OverHttp(Protocol):
+class _ClientOptions(Protocol):
     """What is asked of the options."""
 
     @property
@@ -46,7 +46,7 @@ class _OverHttp(Protocol):
     def ca_file(self) -> Path | None: ...
 
 
-def transport_to(origin: str, options: _OverHttp, provider: str, *, http2: bool) -> Transport:
+def transport_to(origin: str, options: _ClientOptions, provider: str, *, http2: bool) -> Transport:
     """A client of this provider.
 
     :raises ConfigurationError: the file of certificates cannot be read.

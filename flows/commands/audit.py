@@ -70,5 +70,6 @@ def _verify(archive: Path, log: Log | None, known: Link | None, output: Output) 
         return False
     shown = {"ok": True, "acts": found.acts, "older": found.older, "sure_to": found.sure_to, "end": found.last.text}
     before = f", {found.older} of them older than the chain" if found.older else ""
-    output.show(shown, f"{found.acts} acts{before}: nothing was changed up to {found.sure_to}.\nend {found.last.text}")
+    proved = f"nothing was changed up to {found.sure_to}" if found.sure_to >= 0 else "no later act proves one yet"
+    output.show(shown, f"{found.acts} acts{before}: {proved}.\nend {found.last.text}")
     return True

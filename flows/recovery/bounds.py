@@ -106,7 +106,7 @@ def ahead_text(home: StoreHome, place: str, offset: int, end: int, where: str = 
     )
 
 
-def first_offset(home: StoreHome, stored: int | None, topic: str, partition: int, log: Log) -> int:
+def goes_on_from(home: StoreHome, stored: int | None, topic: str, partition: int, log: Log) -> int:
     """Where a flow without exports goes on; `stored` is None where its state is new.
 
     :raises StateDamagedError: the log lacks what it has not read, or ends before what it has read.

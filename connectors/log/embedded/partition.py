@@ -3,8 +3,8 @@
 Layout (`PRAGMA user_version` = 2):
 
     frames(last_offset PRIMARY KEY, first_offset, timestamp_ms, tombstones, offsets, keys, body, checksum)
-connectors.log.embedded.frames; checksum: xxh3_64 of all else, as a signed
-                                                    integer
+                                                    see `connectors.log.embedded.frames`; checksum: xxh3_64 of all else,
+                                                    as a signed integer
     log(begin_offset, clean_to, clean_records)      one row
     fences(owner PRIMARY KEY, epoch, processes)     who may append, see `connectors.log.owners`
 

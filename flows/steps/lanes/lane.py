@@ -262,4 +262,4 @@ class Lane:
         if task.siblings.withdraws:
             return self._writer.withdrawn(task)
         self._ended[task.channel, task.history.outcome] += 1
-        return self._writer.ended(task, (*record.place, record.offset))
+        return self._writer.records_of_end(task, (*record.place, record.offset))

@@ -39,7 +39,7 @@ class LedgerWriter:
         self._taken = Counter[str]()
         """Messages, by provider, of which `verdicts` has not heard."""
 
-    def ended(self, task: SendTask, came_from: tuple[str, int, int]) -> list[NewRecord]:
+    def records_of_end(self, task: SendTask, came_from: tuple[str, int, int]) -> list[NewRecord]:
         """Everything that follows from the end of a delivery; `came_from` is topic, partition, offset."""
         emission, history = task.emission, task.history
         group = key_group(emission.user)

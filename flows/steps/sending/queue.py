@@ -146,7 +146,7 @@ class ProviderQueue:
 
     def put(self, task: SendTask, now: int) -> None:
         """Let a task wait for its turn."""
-        task.waits(self, now)
+        task.begin_wait(self, now)
         if self.state == "open":
             self._come.append(task)
         else:
@@ -157,7 +157,7 @@ class ProviderQueue:
         self.look(now)
         taken = self._take_probe() if self.state == "open" else self._take_in_turn(count_max, now)
         for task in taken:
-            task.goes(now)
+            task.end_wait(now)
         self.in_flight += len(taken)
         self._many += _for_many(taken)
         return taken

@@ -64,16 +64,16 @@ class SendTask(Struct, eq=False):
     of_many: bool = False
     """Whether it is one of many that leave others room at the provider: of a fan-out, or of a campaign."""
 
-    def waits(self, queue: WaitingPlace, now: int) -> None:
+    def begin_wait(self, queue: WaitingPlace, now: int) -> None:
         """It waits for its turn there, perhaps after another provider that is away."""
         priority = self.siblings.emission.priority
         self.of_many = priority == "P2" or (priority == "P1" and self.siblings.for_many)
         if self.queue is not None:
-            self.goes(now)
+            self.end_wait(now)
         self.queue, self.waits_since = queue, now
         self.came_at = self.came_at or now
 
-    def goes(self, now: int) -> None:
+    def end_wait(self, now: int) -> None:
         """It waits there no longer. The time of a provider's trouble is none of its budget; P0 has 60 s in all."""
         trouble_since = None if self.queue is None else self.queue.trouble_since
         self.queue = None

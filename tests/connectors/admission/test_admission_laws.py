@@ -19,7 +19,7 @@ from connectors.admission.limits import LocalSenderLimit, SenderLimit
 from connectors.admission.options import RedisOptions
 from connectors.admission.redis import RedisAdmissionStore, RedisSenderLimit
 from connectors.admission.rocksdb import RocksAdmissionStore
-from operators.identity import claim as make_claim
+from operators.identity import repeat_check
 from state.model.admission import RepeatCheck
 from state.model.errors import StateVersionError, StoreUnavailableError
 from state.model.event import Event
@@ -97,7 +97,7 @@ def claim(event_id: str, *, now: int = NOW, given: bool = False, window: int = H
         "event_id": event_id, "type": "like", "priority": "P1", "sender_id": "s", "actor": "a", "target": "t",
         "ingested_at": now, "ttl_ms": 1, **fields,
     })  # fmt: skip
-    return make_claim(event, given=given, repeat_window_ms=window)
+    return repeat_check(event, given=given, repeat_window_ms=window)
 
 
 async def one(store: AdmissionStore, asked: RepeatCheck, now: int = NOW) -> Reservation:

@@ -10,7 +10,7 @@ from connectors.admission.interface import AdmissionStore, Reservation, ReserveO
 from connectors.admission.options import RedisOptions
 from connectors.admission.redis import RedisAdmissionStore
 from connectors.admission.rocksdb import RocksAdmissionStore
-from operators.identity import claim as make_claim
+from operators.identity import repeat_check
 from state.model.admission import RepeatCheck
 from state.model.event import Event
 
@@ -26,7 +26,7 @@ def claim(
         event_id=event_id, type="like", priority="P1", sender_id="s", actor="a", target=target, ingested_at=now,
         ttl_ms=1, idempotency_key=key, deliver_at=deliver_at,
     )  # fmt: skip
-    return make_claim(event, given=given, repeat_window_ms=HOUR)
+    return repeat_check(event, given=given, repeat_window_ms=HOUR)
 
 
 def said(answers: list[Reservation]) -> list[tuple[ReserveOutcome, str]]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from connectors.archive.forms import RAW, raw_table
 from connectors.archive.parquet import ArchiveWriter
 from connectors.log.interface import Record
+from state.model.durations import HOUR_MS
 
 def resident():
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()

@@ -33,6 +33,13 @@ def archived(directory: Path, records: list[Record]) -> Path:
     return directory
 
 
+def test_an_act_that_none_follows_is_not_called_proved(tmp_path: Path) -> None:
+    system = System(tmp_path)
+    system.feed([AuditChain(system.log).record(act(0))])
+    status, said = verify("--data", tmp_path)
+    assert (status, said.splitlines()[0]) == (0, "1 acts: no later act proves one yet.")
+
+
 def test_log_and_archive_are_looked_through(tmp_path: Path) -> None:
     system = System(tmp_path)
     system.feed([audit_record(act(number)) for number in range(3)])
