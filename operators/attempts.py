@@ -6,8 +6,9 @@ outcome. An intent without an answer at a restart is the only ambiguity: the pro
 sends it again with the same provider-side id, P1 and P2 end as UNKNOWN.
 """
 
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct
 
 from operators.retry import BUDGETS
 from state.model.delivery import Attempt
@@ -18,11 +19,10 @@ INTERRUPTED = "interrupted"
 """Reason of UNKNOWN: the process ended between the send and the answer."""
 
 
-@dataclass(slots=True)
-class DeliveryHistory:
+class DeliveryHistory(Struct):
     """What `attempts` says of one delivery key."""
 
-    made: list[AttemptMade] = field(default_factory=list)
+    made: list[AttemptMade] = []
     attempts: int = 0
     tries: int = 0
     """Of the attempts, those that count against the budget: since the provider was changed because it was spent."""

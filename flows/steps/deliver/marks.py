@@ -16,14 +16,16 @@ class LaneMarks:
 
     def __init__(self, stored: Mapping[MarkKey, tuple[int, int]]) -> None:
         self.all = dict(stored)
+        self._names = dict[TopicPartition, str]()
+        """Made once: two are asked for with each record."""
 
     def is_new(self, place: TopicPartition, sequence: OutputHeader) -> bool:
         """Whether it is above its mark."""
-        return sequence.mark > self.all.get(_key(place, sequence), (-1, -1))
+        return sequence.mark > self.all.get(self._key(place, sequence), (-1, -1))
 
     def take(self, place: TopicPartition, sequence: OutputHeader) -> None:
         """Make it the mark."""
-        self.all[_key(place, sequence)] = sequence.mark
+        self.all[self._key(place, sequence)] = sequence.mark
 
     def pass_over(self, record: Record) -> None:
         """It was dealt with, whatever came of it; a record whose `seq` does not read has no mark."""
@@ -39,6 +41,8 @@ class LaneMarks:
             found[group] = max(found.get(group, -1), offset)
         return found
 
-
-def _key(place: TopicPartition, sequence: OutputHeader) -> MarkKey:
-    return f"{place[0]}/{place[1]}", sequence.source, sequence.group
+    def _key(self, place: TopicPartition, sequence: OutputHeader) -> MarkKey:
+        name = self._names.get(place)
+        if name is None:
+            name = self._names[place] = f"{place[0]}/{place[1]}"
+        return name, sequence.source, sequence.group

@@ -251,11 +251,12 @@ class DeliverStrategy:
     def ended(self, record: OpenRecord, task: SendTask | None, spawned: int) -> None:
         assert task is not None, "deliver hurries nothing"
         self._withdrawals.ended(record, task, spawned)
-        if not task.siblings.withdraws:
+        siblings, history = task.siblings, task.history
+        if not siblings.withdraws:
             self._counts.ended(record.group, spawned)
-            if task.history.outcome == "DELIVERED":
-                took_ms = task.history.ended_at - task.emission.decided_at
-                self._took_s[task.emission.priority].append(max(0, took_ms) / 1000)
+            if history.outcome == "DELIVERED":
+                took_ms = history.ended_at - siblings.emission.decided_at
+                self._took_s[siblings.emission.priority].append(max(0, took_ms) / 1000)
             self._open_on.ended(task, spawned)
         record.ended_keys.append(task.key)
 
@@ -342,6 +343,8 @@ def _all_tasks(record: OpenRecord, emissions: Sequence[ToDeliver], find: FindHis
 
 def _tell_many(taken: Sequence[_Taken]) -> None:
     """Where a fan-out reaches too few of a key group for a slice, each has a record of his own."""
+    if len({(each.record.group, each.record.work_offset) for each in taken}) == len(taken):
+        return  # what one record has for many was told when it was read
     users = {(each.record.group, each.record.work_offset, task.emission.user) for each in taken for task in each.tasks}
     reached = Counter((group, offset) for group, offset, _ in users)
     for record, tasks, _ in taken:

@@ -75,31 +75,32 @@ class Withdrawals:
     def opened(self, record: OpenRecord, tasks: Iterable[SendTask]) -> None:
         """These are under way."""
         for task in tasks:
+            emission = task.siblings.emission
             if task.siblings.withdraws:
-                at = _at(task.emission, task.device.id)
+                at = _at(_about(emission), emission, task.device.id)
                 self._sending[at].append(task)
                 self._unended += 1
                 if task.siblings.replaces:
-                    self._left[at.about][at.screen] = _named(task.emission) or ()
+                    self._left[at.about][at.screen] = _named(emission) or ()
             else:
-                places = self._under_way.setdefault(_about(task.emission), {})
+                places = self._under_way.setdefault(_about(emission), {})
                 places[record.work_offset] = places.get(record.work_offset, 0) + 1
 
     def ended(self, record: OpenRecord, task: SendTask, spawned: int) -> None:
         """One has ended: what a provider took is on a screen from now on, or no longer."""
-        emission, self._stirred = task.emission, True
-        if task.siblings.withdraws:
+        siblings, self._stirred = task.siblings, True
+        if siblings.withdraws:
             self._leaves(task)
             return
-        about = _about(emission)
+        about = _about(siblings.emission)
         places = self._under_way.setdefault(about, {})
         left = places.pop(record.work_offset, 0) + spawned - 1
         if left > 0:
             places[record.work_offset] = left
         if not places:
             del self._under_way[about]
-        if task.channel == PUSH and task.history.outcome == "DELIVERED":
-            at = _at(emission, task.device.id)
+        if siblings.channel == PUSH and task.history.outcome == "DELIVERED":
+            at = _at(about, siblings.emission, task.device.id)
             self._keep(at, _shown(task, record.work_offset))
             for withdrawing in self._sending.get(at, ()):
                 withdrawing.siblings.overtaken = True
@@ -190,7 +191,7 @@ class Withdrawals:
 
     def _leaves(self, task: SendTask) -> None:
         """Unless something newer has taken its place."""
-        at = _at(task.emission, task.device.id)
+        at = _at(_about(task.emission), task.emission, task.device.id)
         self._sending[at].remove(task)
         self._unended -= 1
         if not self._sending[at]:
@@ -215,9 +216,9 @@ def _about(emission: ToDeliver) -> _About:
     return emission.user, emission.type, emission.object
 
 
-def _at(emission: ToDeliver, device: str) -> ShownAt:
+def _at(about: _About, emission: ToDeliver, device: str) -> ShownAt:
     screen = device if emission.object is not None else f"{emission.emission_id}/{device}"
-    return ShownAt(about_digest(*_about(emission)), screen)
+    return ShownAt(about_digest(*about), screen)
 
 
 def _named(emission: ToDeliver) -> Items | None:

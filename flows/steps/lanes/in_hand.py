@@ -11,8 +11,9 @@ import threading
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from connectors.log.read_to_ends import ReadProgress
 from flows.steps.lanes.parts import LaneParts
@@ -26,8 +27,7 @@ RENDERING = -2
 """In the journal, in place of a key group: the record was read, and one of its deliveries is being rendered."""
 
 
-@dataclass(slots=True, eq=False)
-class OpenRecord:
+class OpenRecord(Struct, eq=False):
     """A record of the log with its deliveries. The dispatcher knows it as their `SendListener`."""
 
     in_hand: InHand
@@ -46,7 +46,7 @@ class OpenRecord:
     """Nothing in its partition of `attempts` below this concerns it."""
     delivered: bool = False
     """A provider took one of them."""
-    ended_keys: list[str] = field(default_factory=list)
+    ended_keys: list[str] = []
 
     def ended(self, task: SendTask, spawned: int) -> None:
         task.siblings.let_go()

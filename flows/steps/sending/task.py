@@ -165,8 +165,12 @@ class Siblings(Struct, eq=False):
         """Let go of the deliveries once all have ended: in a ring they would stay until Python's collector stops the
         process for hundreds of thousands of them.
         """
-        if not self.timed and all(task.history.outcome is not None for task in self.tasks):
-            self.tasks = []
+        if self.timed:
+            return
+        for task in self.tasks:  # mostly one: a generator would cost more than the look
+            if task.history.outcome is None:
+                return
+        self.tasks = []
 
     def hurried(self, spawned: int) -> None:
         """Its timer has asked how its deliveries ended, and brought about so many on the next channel."""
