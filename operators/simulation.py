@@ -30,6 +30,8 @@ from state.sequence.placement import Placement
 from state.sequence.repeats import RepeatIndex
 
 Placed = tuple[int, Work]
+_LATEST_MS = 253_370_764_800_000
+"""The year 9999: what waits then ends within the calendar. Micro- and nanoseconds of our time are beyond it."""
 
 
 class Acceptance:
@@ -108,8 +110,8 @@ class Simulation:
         :raises MalformedRecordError: naming the field that does not fit.
         """
         timestamp = line.get("ts")
-        if not isinstance(timestamp, int) or timestamp < self.now:
-            raise MalformedRecordError(f"ts: {timestamp!r} is no time in ms at or after {self.now}")
+        if not isinstance(timestamp, int) or not self.now <= timestamp <= _LATEST_MS:
+            raise MalformedRecordError(f"ts: {timestamp!r} is no time in ms from {self.now} to {_LATEST_MS}")
         yield from self._released(timestamp)
         self.now = timestamp
         yield from self._place_all(self._plan(line, timestamp))

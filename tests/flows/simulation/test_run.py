@@ -27,6 +27,25 @@ def test_stages_that_are_no_rising_percents_are_named_with_their_line(stages: li
         run_simulation(records)
 
 
+@pytest.mark.parametrize("ts", [-1, 1_700_000_000_000_000, 253_370_764_800_001, "2023-11-14T22:13:20Z"])
+def test_a_time_before_1970_or_of_another_unit_is_named_with_its_line(ts: object) -> None:
+    records = [line(kind="preference", ts=0, user="bob"), line(kind="event", ts=ts, event_id="e1", type="poke")]
+    with pytest.raises(CarillonError, match=r"line 2: ts: .* is no time in ms"):
+        run_simulation(records)
+
+
+def test_holds_of_the_last_time_end_within_the_calendar() -> None:
+    quiet = {"enabled": True, "start": "00:00", "end": "23:59", "timezone": "Pacific/Kiritimati"}
+    of_ann = {"ts": 253_370_764_800_000, "user": "ann"}
+    records = [
+        line(kind="endpoint", channel="push", id="p", platform="ios", address="a1", state="active", **of_ann),
+        line(kind="preference", doc={"quiet_hours": quiet}, **of_ann),
+        line(kind="event", ts=of_ann["ts"], event_id="e1", type="mention", actor="bob", target="ann", object="post"),
+    ]
+    (held,) = run_simulation(records)
+    assert held["outcome"] == "HELD"
+
+
 def test_an_error_that_is_not_ours_ends_with_its_cause() -> None:
     def broken() -> Iterator[bytes]:
         yield line(kind="preference", ts=0, user="bob")
