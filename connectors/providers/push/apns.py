@@ -32,6 +32,8 @@ from state.model.content import PushContent, WithdrawalContent
 
 PAYLOAD_MAX_BYTES = 4096
 COLLAPSE_MAX_BYTES = 64
+EXPIRATION_MAX_S = 2**32 - 1
+"""What a time had room for in APNs' first protocol; a ttl may be longer than any other."""
 _NAMESPACE = b"carillon/apns-id/"
 _PRIORITY = {"P0": "10", "P1": "10", "P2": "5"}
 
@@ -96,7 +98,7 @@ def build_request(delivery: Delivery, *, topic: str, token: str) -> Request:
         "apns-topic": topic,
         "apns-push-type": "background" if withdraws else "alert",
         "apns-priority": "5" if is_quiet else _PRIORITY.get(delivery.priority, "10"),
-        "apns-expiration": str(delivery.expires_at // 1000),
+        "apns-expiration": str(min(delivery.expires_at // 1000, EXPIRATION_MAX_S)),
     }
     if delivery.collapse is not None and len(delivery.collapse.encode()) <= COLLAPSE_MAX_BYTES:
         headers["apns-collapse-id"] = delivery.collapse

@@ -85,6 +85,11 @@ def test_apns_request() -> None:
     assert "apns-collapse-id" not in apns.build_request(long, topic="a", token="t").headers
 
 
+def test_a_ttl_without_end_is_a_time_that_apns_can_read() -> None:
+    request = apns.build_request(dataclasses.replace(PUSH, expires_at=2**53 + 1), topic="app", token="jwt")
+    assert request.headers["apns-expiration"] == "4294967295"
+
+
 def test_a_withdrawal_wakes_the_application_without_a_sound() -> None:
     withdrawal = dataclasses.replace(PUSH, content=WithdrawalContent())
     request = apns.build_request(withdrawal, topic="app", token="jwt")
