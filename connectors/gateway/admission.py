@@ -4,7 +4,8 @@ What arrives while the loop is busy or an append is under way forms the next gro
 asked once for many events. No event is answered with success before the log acknowledged it:
 
     reserve fails       the store is down: the event is accepted without it (later layers catch repeats), and it warns.
-                        Of what it has from before nothing counts as the latest of its kind then
+                        Of what it has from before nothing counts as the latest of its kind then. Once it answers it is
+                        told of the event, which can be looked up and cancelled from then on
     append fails        503; the reservation stays PENDING, so that a retry appends again with the same event_id
     commit fails        the answer stands; a repeat will append again, which later layers recognise
     killed in between   as if append or commit had failed
@@ -15,8 +16,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -29,13 +32,17 @@ from connectors.gateway.problems import ProblemError, retry_later
 from connectors.gateway.records import PartitionCount, event_records
 from connectors.log.interface import Headers, NewRecord
 from connectors.metrics import ADMISSIONS
-from state.model.admission import Admitted
+from state.model.admission import Admitted, RepeatCheck
 from state.model.errors import LogError, StoreUnavailableError
 
 _logger = structlog.get_logger(__name__)
 _RETRY_MS = 1000
 _GROUP_MAX = 2_000
 """Events in one append."""
+_TOLD_AT_ONCE = 200
+_TOLD_LATER_MAX = 20_000
+"""Events of which a store that was away is told; of more it never hears of the first ones."""
+_TELL_AGAIN_S = 1.0
 _GROUPS_IN_FLIGHT = 2
 """Appends at the same time: one is prepared while another is written."""
 
@@ -94,7 +101,10 @@ class Admission:
         self._guard = Guard("admission")
         self._pending_max = pending_max
         self._missed_ms = 0
-        """Until then events were accepted of which the store does not know; 0: none were."""
+        """Until then events were accepted without the store; 0: none were."""
+        self._untold: deque[RepeatCheck] = deque(maxlen=_TOLD_LATER_MAX)
+        """Those of which it is still to be told."""
+        self._telling: asyncio.Task[None] | None = None
         self._calls: deque[_AdmissionCall] = deque()
         self._pending = 0
         self._groups: set[asyncio.Task[None]] = set()
@@ -172,7 +182,9 @@ class Admission:
             position += len(call.admitted)
 
     async def _admit_group(self, calls: list[_AdmissionCall]) -> list[Admittance]:
-        reservations = await self._reserve([admitted for call in calls for admitted in call.admitted])
+        claims = [admitted.claim for call in calls for admitted in call.admitted]
+        known = await self._reserve(claims)
+        reservations = known or [Reservation(ReserveOutcome.NEW, claim.event_id, committed=False) for claim in claims]
         outcomes = [reservation.outcome for reservation in reservations]
         for outcome, counter in self._counters.items():  # a hash of an enum is a call of Python
             if events := outcomes.count(outcome):
@@ -187,18 +199,42 @@ class Admission:
             self._refused.inc(sum(group.depends))
             refusal = retry_later(503, "the log did not acknowledge the event; send it again", _RETRY_MS)
             return [refusal if needs else one for one, needs in zip(group.outcomes, group.depends, strict=True)]
-        await self._commit([*group.appended])
+        if known is None:
+            self._tell_later(claims)
+        else:
+            await self._commit([*group.appended])
         return group.outcomes
 
-    async def _reserve(self, admitted: Sequence[Admitted]) -> list[Reservation]:
-        claims = [one.claim for one in admitted]
+    async def _reserve(self, claims: Sequence[RepeatCheck]) -> list[Reservation] | None:
+        """What the store says; None: nothing."""
         if self._guard.may_ask():
             try:
                 return await self._store.reserve(claims, self._clock(), self._missed_ms)
             except StoreUnavailableError as error:
                 self._guard.failed(error)
         self._missed_ms = self._clock()
-        return [Reservation(ReserveOutcome.NEW, claim.event_id, committed=False) for claim in claims]
+        return None
+
+    def _tell_later(self, claims: Sequence[RepeatCheck]) -> None:
+        self._untold.extend(claims)
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.get_running_loop().create_task(self._tell())
+
+    async def _tell(self) -> None:
+        """The store hears of what was accepted without it, once it answers."""
+        while self._untold:
+            await asyncio.sleep(_TELL_AGAIN_S)
+            with suppress(StoreUnavailableError):
+                while claims := [*islice(self._untold, _TOLD_AT_ONCE)]:
+                    await self._store.reserve(claims, self._clock(), self._missed_ms)
+                    await self._store.commit([claim.event_id for claim in claims])
+                    self._forget_told(claims)
+
+    def _forget_told(self, claims: Sequence[RepeatCheck]) -> None:
+        """More may have come meanwhile, and the oldest may have gone for them."""
+        for claim in claims:
+            if self._untold and self._untold[0] is claim:
+                self._untold.popleft()
 
     def _place(self, group: _AppendGroup, admitted: Admitted, reservation: Reservation, trace: Headers) -> None:
         """Decide one event's outcome and whether it needs an append of its own."""
@@ -249,10 +285,21 @@ class Admission:
             except StoreUnavailableError as error:
                 self._guard.failed(error)
 
+    async def forget(self, event_id: str) -> None:
+        """Free what a cancelled event took; of one of which the store is still to be told it hears nothing.
+
+        :raises StoreUnavailableError: the store does not answer.
+        """
+        for claim in [claim for claim in self._untold if claim.event_id == event_id]:
+            self._untold.remove(claim)
+        await self._store.forget(event_id)
+
     async def drain(self) -> None:
         """Wait until every admission under way is answered."""
         while self._groups:
             await asyncio.wait(self._groups)
+        if self._telling is not None:
+            self._telling.cancel()
 
 
 def _needs_log(reservation: Reservation) -> bool:

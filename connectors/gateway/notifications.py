@@ -259,11 +259,17 @@ class Kept:
     """
 
     def __init__(
-        self, store: AdmissionStore, appender: RecordAppender, *, deadline: timedelta, clock: Callable[[], int]
+        self,
+        store: AdmissionStore,
+        appender: RecordAppender,
+        *,
+        forget: Callable[[str], Awaitable[None]],
+        deadline: timedelta,
+        clock: Callable[[], int],
     ) -> None:
-        """`deadline`: the longest wait for the owner's answer."""
+        """`forget`: `Admission.forget`; `deadline`: the longest wait for the owner's answer."""
         self._store, self._appender, self._deadline_s = store, appender, deadline.total_seconds()
-        self._clock = clock
+        self._forget, self._clock = forget, clock
         self._waiting: defaultdict[str, list[asyncio.Queue[tuple[str, int]]]] = defaultdict(list)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._telling: dict[str, asyncio.Task[None]] = {}
@@ -298,15 +304,15 @@ class Kept:
         """
         if before is not None:
             await asyncio.wait([before])
-        forgotten = released.how != "cancelled" or await self._forget(released.event_id)
+        forgotten = released.how != "cancelled" or await self._is_forgotten(released.event_id)
         self._tell(released, offset)
         while not forgotten:  # or the event, posted again, would pass for a repeat, and never go out
             await asyncio.sleep(_FORGET_AGAIN_S)
-            forgotten = await self._forget(released.event_id)
+            forgotten = await self._is_forgotten(released.event_id)
 
-    async def _forget(self, event_id: str) -> bool:
+    async def _is_forgotten(self, event_id: str) -> bool:
         try:
-            await self._store.forget(event_id)
+            await self._forget(event_id)
         except StoreUnavailableError as error:
             _logger.warning("cancelled_not_forgotten", error=str(error))
             return False

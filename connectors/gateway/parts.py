@@ -61,7 +61,6 @@ class Parts:
         revoked = self.watcher.revoked
         self.sessions = Sessions(secret, clock=clock, secure=secure, keys=keys, revoked=revoked)
         self.openid = None if options.openid is None else OpenId(options.openid, secret, clock=clock, secure=secure)
-        self.kept = Kept(self.store, self.appender, deadline=options.cancel_deadline, clock=clock)
         self.user_limit = UserLimit(options.user_writes_per_s, clock=clock)
         errors = rules.text_errors
         self.authenticator = Authenticator(options.keys, options.users, text_errors=errors, revoked=revoked)
@@ -69,6 +68,8 @@ class Parts:
             self.store, self.appender, log.partitions, clock=clock, kind=options.kind,
             append_deadline=options.append_deadline, pending_max=options.serving.pending_max,
         )  # fmt: skip
+        deadline, forget = options.cancel_deadline, self.admission.forget
+        self.kept = Kept(self.store, self.appender, forget=forget, deadline=deadline, clock=clock)
         self.door = Door(log, self.watcher, {key.sender_id for key in options.keys}, kind=options.kind)
         ordinary = options.kind == "ordinary"
         ticket_secret = shared_secret(directory / "ticket.key", options.secret_of_all)

@@ -205,6 +205,26 @@ def test_what_came_while_redis_was_away_is_not_taken_for_never_sent(tmp_path: Pa
         server.stop()
 
 
+def test_what_came_while_redis_was_away_is_known_once_it_is_back(tmp_path: Path) -> None:
+    """It was answered by 202, and then by 404 to who looked for it, or would have cancelled it."""
+    server = start_redis()
+    try:
+        with running(tmp_path, redis=server.url) as gateway:
+            server.process.kill()
+            later = like(idempotency_key=uuid4().hex, deliver_at=round(time.time() * 1000) + 3_600_000)
+            told = [gateway.post(event) for event in (later, like(event_id=uuid4().hex), like())]
+            assert [reply.status for reply in told] == [202] * 3
+            server.process.start()
+            for reply in told:
+                path = f"/v1/notifications/{reply.json['event_id']}"
+                wait_for(lambda path=path: gateway.get(path).status == 200, 20)
+            again = gateway.post(later)
+            assert (again.status, again.json["event_id"]) == (200, told[0].json["event_id"])
+            assert gateway.post({**later, "object": "another"}).status == 409
+    finally:
+        server.stop()
+
+
 def test_what_was_cancelled_while_redis_was_away_can_be_posted_again(tmp_path: Path) -> None:
     """It was answered as a repeat, and nothing ever went out."""
     server = start_redis()
