@@ -271,6 +271,12 @@ def _get(db: Rdict, keys: Sequence[bytes]) -> list[bytes | None]:
     return list(found)
 
 
+def _found(db: Rdict, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Those of the keys that the database has."""
+    ordered = sorted(keys)  # neighbours are looked for in the same parts of filters
+    return {key: value for key, value in zip(ordered, _get(db, ordered), strict=True) if value is not None}
+
+
 def _until(key: bytes, value: bytes) -> int:
     until_ms: int = _TIME.unpack_from(value, 0 if key[:1] == b"s" else 1)[0]
     return until_ms
@@ -297,9 +303,9 @@ class _View:
         self._now_ms, self._missed_ms = now_ms, missed_ms
         scope_keys = [b"s" + claim.scope for claim in claims if claim.scope is not None]
         event_keys = [b"e" + claim.event_id.encode() for claim in claims if claim.given]
-        self._seen = dict(zip(scope_keys + event_keys, _get(db, scope_keys + event_keys), strict=True))
-        originals = [b"e" + _unpack_scope(value).event_id.encode() for key in scope_keys if (value := self._seen[key])]
-        self._seen.update(zip(originals, _get(db, originals), strict=True))
+        self._seen = _found(db, scope_keys + event_keys)
+        scopes = [value for key in scope_keys if (value := self._seen.get(key))]
+        self._seen.update(_found(db, [b"e" + _unpack_scope(value).event_id.encode() for value in scopes]))
 
     def reserve(self, claim: RepeatCheck) -> Reservation:
         answer = self.look(claim)
