@@ -160,9 +160,10 @@ _ANSWER_LOST = (
     wreq_errors.StatusError,
     wreq_errors.RedirectError,
 )
-_UNREAD = re.compile(r"kind: (GoAway\(.*, NO_ERROR|Reset\(StreamId\(\d+\), REFUSED_STREAM), Remote\)")
-"""How the library tells what RFC 9113 (6.8, 8.7) promises: a stream behind the last of a GOAWAY, or refused, was not
-processed. It sends such requests again by itself, but not for ever. No URL has a blank, so none is mistaken for this.
+_UNREAD = re.compile(r"kind: (GoAway\(.*, [\w()]+|Reset\(StreamId\(\d+\), REFUSED_STREAM), Remote\)")
+"""How the library tells what RFC 9113 (6.8, 8.7) promises: a stream behind the last of a GOAWAY, whatever its code, or
+refused, was not processed. Of NO_ERROR it sends such requests again by itself, but not for ever. Of a stream up to the
+last it says that the connection broke. No URL has a blank, so none is mistaken for this.
 """
 _DROPPED = 'User(DispatchGone), "runtime dropped the dispatch task"'
 """What it says of a request over HTTP/2 that waited for a stream, as the connection had as many as it may have, when

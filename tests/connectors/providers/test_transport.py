@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import cast
 
+import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.errors import ErrorCodes
 from h2.events import RequestReceived, StreamEnded
 from h2.settings import SettingCodes, Settings
 from helpers.waiting import wait_for
@@ -21,10 +23,11 @@ from connectors.providers.transport import Response, TransportError, WreqTranspo
 DEADLINE = timedelta(seconds=20)
 
 
-class OneStream(asyncio.Protocol):
-    """A connection with one stream at a time, which answers nothing."""
+class Silent(asyncio.Protocol):
+    """A connection with so many streams at a time, which answers nothing."""
 
-    def __init__(self, connections: list[OneStream]) -> None:
+    def __init__(self, connections: list[Silent], streams_max: int) -> None:
+        self._streams_max = streams_max
         self._h2 = H2Connection(H2Configuration(client_side=False))
         self.read: list[int] = []
         self.opened: list[int] = []
@@ -33,7 +36,7 @@ class OneStream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._h2.local_settings = Settings(client=False, initial_values={SettingCodes.MAX_CONCURRENT_STREAMS: 1})
+        self._h2.local_settings = Settings(client=False, initial_values={SettingCodes.MAX_CONCURRENT_STREAMS: self._streams_max})
         self._h2.initiate_connection()
         self._transport.write(self._h2.data_to_send())
 
@@ -44,10 +47,11 @@ class OneStream(asyncio.Protocol):
         self.read += [event.stream_id for event in events if isinstance(event, StreamEnded)]
         self._transport.write(self._h2.data_to_send())
 
-    def go_away(self) -> None:
-        """What was opened is read; nothing else is."""
+    def go_away(self, last: int | None = None, code: int = ErrorCodes.NO_ERROR) -> None:
+        """What was opened, or up to `last`, is read; nothing else is."""
         assert self._transport is not None
-        self._transport.write(GoAwayFrame(0, last_stream_id=max(self.opened)).serialize())
+        last = max(self.opened) if last is None else last
+        self._transport.write(GoAwayFrame(0, last_stream_id=last, error_code=code).serialize())
 
     def close(self) -> None:
         assert self._transport is not None
@@ -55,9 +59,9 @@ class OneStream(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def _server() -> AsyncIterator[tuple[list[OneStream], WreqTransport]]:
-    connections: list[OneStream] = []
-    server = await asyncio.get_running_loop().create_server(lambda: OneStream(connections), "127.0.0.1", 0)
+async def _server(streams_max: int = 1) -> AsyncIterator[tuple[list[Silent], WreqTransport]]:
+    connections: list[Silent] = []
+    server = await asyncio.get_running_loop().create_server(lambda: Silent(connections, streams_max), "127.0.0.1", 0)
     origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     transport = WreqTransport(origin, http2=True, connect_timeout=timedelta(seconds=5))
     try:
@@ -70,7 +74,7 @@ async def _server() -> AsyncIterator[tuple[list[OneStream], WreqTransport]]:
 
 
 async def _one_read_one_waiting(
-    connections: list[OneStream], transport: WreqTransport, body: bytes, pause_s: float
+    connections: list[Silent], transport: WreqTransport, body: bytes, pause_s: float
 ) -> list[asyncio.Task[Response]]:
     """The second has no stream yet, where the client has seen how many there may be."""
     first = asyncio.create_task(transport.request(Request("/first", {}, b"{}"), DEADLINE))
@@ -107,6 +111,23 @@ LOST, UNREAD = ("connection lost before the answer", True), ("not read by the se
 def test_a_message_that_still_waited_for_a_stream_when_its_connection_went_was_not_read() -> None:
     """Messages of P1 and P2 that may have been taken are not sent again, so what was not must be known."""
     assert asyncio.run(_told_at_the_end(b"{}")) == [LOST, UNREAD]
+
+
+async def _told_of_an_error(code: int) -> list[tuple[str, bool]]:
+    """Of two that were read and two that were not, when the server ends their connection for an error."""
+    async with _server(streams_max=10) as (connections, transport):
+        tasks = []
+        for number in range(4):
+            tasks.append(asyncio.create_task(transport.request(Request(f"/{number}", {}, b"{}"), DEADLINE)))
+            await asyncio.to_thread(wait_for, lambda: bool(connections and len(connections[0].read) == len(tasks)))  # noqa: B023
+        connections[0].go_away(last=3, code=code)
+        connections[0].close()
+        return await _errors(tasks)
+
+
+@pytest.mark.parametrize("code", [ErrorCodes.ENHANCE_YOUR_CALM, ErrorCodes.INTERNAL_ERROR, 0x77])
+def test_what_lies_behind_the_last_stream_of_a_goaway_with_an_error_was_not_read(code: int) -> None:
+    assert asyncio.run(_told_of_an_error(code)) == [LOST, LOST, UNREAD, UNREAD]
 
 
 def test_a_request_without_a_body_may_have_been_read_with_its_head() -> None:
