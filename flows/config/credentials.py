@@ -44,7 +44,7 @@ def development_credentials(directory: Path) -> DevelopmentCredentials:
         _make(path)
     try:
         found = msgspec.json.decode(path.read_bytes(), type=DevelopmentCredentials)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} does not decode; delete it and new credentials are made") from error
     missing = [role for role in ROLES if role not in found.keys]
     if missing:

@@ -120,6 +120,8 @@ def _guarded(
 ) -> None:
     import structlog
 
+    from flows.process.refusal import say_refused
+
     logger = structlog.get_logger(__name__)
     try:
         run()
@@ -127,6 +129,7 @@ def _guarded(
             raise RuntimeError(f"the flow {name} ended although nobody asked it to")
     except BaseException as error:  # the engine's panics are no Exception; any of them ends the process
         logger.exception("flow_failed", flow=name)
+        say_refused(error)
         results.append(error)
     else:
         logger.info("flow_drained", flow=name)
@@ -148,13 +151,24 @@ def main(arguments: Sequence[str]) -> int:
     from flows.process.logs import configure_logs
 
     configure_logs(name)
-    if kind == "module":
-        return run_module(rest[0], rest[1:])
+    try:
+        return run_module(rest[0], rest[1:]) if kind == "module" else _run_named(name, rest)
+    except Exception as error:  # noqa: BLE001 - whatever it is ends the process, and its log says so
+        import structlog
+
+        from flows.process.refusal import say_refused
+
+        structlog.get_logger(__name__).exception("process_failed")
+        say_refused(error)
+        return 1
+
+
+def _run_named(name: str, flows: Sequence[str]) -> int:
     from flows.config.settings import load_settings
     from flows.process.run_files import mark_ready
 
     settings = load_settings()
-    return run_flows(rest, epoch=settings.lanes.epoch, ready=lambda: mark_ready(settings.data_dir, name))
+    return run_flows(flows, epoch=settings.lanes.epoch, ready=lambda: mark_ready(settings.data_dir, name))
 
 
 if __name__ == "__main__":

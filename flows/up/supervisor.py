@@ -30,11 +30,13 @@ import msgspec
 import structlog
 
 from connectors.sandbox.ports import read_ports
+from flows.config.credentials import development_credentials
 from flows.config.served import needs_sandbox
 from flows.config.settings import Settings, child_environment
 from flows.process.liveness import FENCED_EXIT
 from flows.process.open import clock_ms
 from flows.process.opening import open_configured_log, system_topics
+from flows.process.refusal import Refusal, refused_in
 from flows.process.room import full_disk
 from flows.process.run_files import Rebuild, Running, forget_processes, ready_file, take_rebuilds, write_running
 from flows.process.wild_clock import refuse_wild_clock
@@ -52,7 +54,9 @@ _LOOK = timedelta(milliseconds=50)
 _START_DEADLINE = timedelta(seconds=90)
 """How long a start may go on without one more process being ready."""
 _STAGE_DEADLINE = timedelta(seconds=25)
-_FAILURES_AT_START = 4
+_FAILURES_AT_START, _REFUSALS_AT_START = 4, 2
+_LINES_MAX = 200
+"""So many of the last lines of a log are looked through for a refusal."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -111,6 +115,7 @@ class Supervisor:
         """Start everything and wait until it serves; false when it was asked to stop meanwhile.
 
         :raises PortError: a configured port is in use.
+        :raises ConfigurationError: the development credentials do not decode.
         :raises ProcessError: a process does not start; the text holds the end of its log.
         """
         self._ports = ReservedPorts(self.settings.gateway)
@@ -118,6 +123,8 @@ class Supervisor:
         self.settings = replace(self.settings, gateway=gateway)
         self.url, self.p0_url = (f"http://{gateway.host}:{port}" for port in (gateway.port, gateway.p0_port))
         self._ensure_topics()
+        if not self.settings.senders or self.settings.gateway.user_secret is None:
+            development_credentials(self.settings.data_dir)  # what the gateways would refuse is said before all starts
         if needs_sandbox(self.settings) and not self._start_sandbox(stopping):
             return False
         names = []
@@ -199,7 +206,7 @@ class Supervisor:
             if stopping():
                 return False
             self.step()
-            broken = [name for name in self._group.names() if self._group.failures(name) >= _FAILURES_AT_START]
+            broken = [name for name in self._group.names() if self._is_broken(name)]
             if broken or patience.is_over(lack, time.monotonic()):
                 raise ProcessError(self._does_not_start(broken))
             time.sleep(_LOOK.total_seconds())
@@ -207,11 +214,25 @@ class Supervisor:
 
     def _does_not_start(self, broken: Sequence[str]) -> str:
         late = broken or [name for name in self._group.names() if not self._is_ready(name)] or [SANDBOX]
+        refusals = dict.fromkeys(refusal.detail for name in late if (refusal := self._refusal(name)) is not None)
+        if refusals:  # what else did not start waits for those, or fails by them
+            return f"{', '.join(late)} did not start: {'; '.join(refusals)}"
         tails = [f"{self._group.log_file(name)}:\n  " + "\n  ".join(self._group.last_lines(name, 8)) for name in late]
         room = full_disk(self.settings.data_dir)
         why = "" if broken else f", though they run: not within {self._starts_within.total_seconds():.0f} s"
         why += "" if room is None else f": {self.settings.data_dir}: {room}"
         return f"{', '.join(late)} did not start{why}\n" + "\n".join(tails)
+
+    def _is_broken(self, name: str) -> bool:
+        """Whether it died so often that it does not start, which takes less if it says why that does not pass."""
+        failures = self._group.failures(name)
+        if failures < _REFUSALS_AT_START or failures >= _FAILURES_AT_START:
+            return failures >= _FAILURES_AT_START
+        refusal = self._refusal(name)
+        return refusal is not None and not refusal.passes
+
+    def _refusal(self, name: str) -> Refusal | None:
+        return refused_in(self._group.last_lines(name, _LINES_MAX))
 
     def _is_ready(self, name: str) -> bool:
         if name == SANDBOX:
