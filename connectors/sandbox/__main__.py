@@ -13,10 +13,12 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from ssl import SSLError
 
 import msgspec
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.x509 import load_pem_x509_certificate
 
 from connectors.providers.email.sigv4 import Credential
 from connectors.providers.push.apns_token import load_signing_key
@@ -59,10 +61,20 @@ CREDENTIALS = "credentials.json"
 
 
 async def serve(directory: Path) -> None:
-    """Start everything under `directory`/sandbox, say so, and serve until a signal comes."""
+    """Start everything under `directory`/sandbox, say so, and serve until a signal comes.
+
+    :raises ConfigurationError: a key or a certificate there is damaged.
+    """
     files = SandboxFiles(directory / "sandbox")
     make_certificates(files)
-    listeners = _providers(files)
+    try:
+        load_pem_x509_certificate(files.ca.read_bytes())  # which only clients use
+        listeners = _providers(files)
+    except (ValueError, SSLError, ConfigurationError) as error:
+        raise ConfigurationError(
+            f"{files.directory}: a key or certificate of the simulated providers is damaged ({error}); delete the "
+            "directory, and it is made again"
+        ) from error
     steering = SteeringServer(dict(listeners), directory / CREDENTIALS)
     listeners["steering"] = Listener(lambda: Http1Connection(steering), Misbehaviours())
     former = _former_ports(files.directory)

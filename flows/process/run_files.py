@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from state.disk.files import rename_flushed, replace_file
-from state.model.errors import UNDECODABLE
+from state.model.errors import UNDECODABLE, StateDamagedError
 
 _logger = structlog.get_logger(__name__)
 _REBUILDS = "rebuilds.ndjson"
@@ -40,11 +40,17 @@ def write_running(directory: Path, running: Running) -> None:
 
 
 def read_running(directory: Path) -> Running | None:
-    """What was written last; None where no system ran. The processes named may be gone."""
+    """What was written last; None where no system ran. The processes named may be gone.
+
+    :raises StateDamagedError: it does not decode.
+    """
+    path = directory / "run" / "processes.json"
     try:
-        return msgspec.json.decode((directory / "run" / "processes.json").read_bytes(), type=Running)
+        return msgspec.json.decode(path.read_bytes(), type=Running)
     except FileNotFoundError:
         return None
+    except UNDECODABLE as error:
+        raise StateDamagedError(f"{path} does not decode; restart `carillon up`, which writes it anew") from error
 
 
 def running_url(directory: Path) -> str | None:
@@ -106,6 +112,10 @@ def _rebuild(line: bytes) -> Rebuild | None:
 
 def forget_processes(directory: Path) -> None:
     """Nothing runs here any more."""
-    running = read_running(directory)
+    try:
+        running = read_running(directory)
+    except StateDamagedError:
+        (directory / "run" / "processes.json").unlink(missing_ok=True)
+        return
     if running is not None:
         write_running(directory, msgspec.structs.replace(running, processes={}, steering_url=""))

@@ -44,6 +44,10 @@ def cut(path: Path) -> None:
             lambda place: (place / "state/decide/0/rocksdb/CURRENT").unlink(),
             "carillon: decide did not start: {}/state/decide/0/rocksdb: the file CURRENT is missing beside",
         ),
+        (
+            lambda place: cut(place / "sandbox/ca.pem"),
+            "carillon: sandbox did not start: {}/sandbox: a key or certificate of the simulated providers is damaged",
+        ),
     ],
 )
 def test_one_line_names_file_fault_and_remedy(

@@ -2,7 +2,18 @@
 
 from pathlib import Path
 
-from flows.process.run_files import Rebuild, note_rebuild, take_rebuilds
+import pytest
+
+from flows.process.run_files import (
+    Rebuild,
+    Running,
+    forget_processes,
+    note_rebuild,
+    read_running,
+    take_rebuilds,
+    write_running,
+)
+from state.model.errors import StateDamagedError
 
 
 def test_a_note_that_a_full_disk_cut_off_is_passed_over(tmp_path: Path) -> None:
@@ -14,3 +25,13 @@ def test_a_note_that_a_full_disk_cut_off_is_passed_over(tmp_path: Path) -> None:
         file.write(b'{"store":"inb')
     assert take_rebuilds(tmp_path) == [Rebuild("decide", "the log"), Rebuild("sequence", "an export")]
     assert take_rebuilds(tmp_path) == []
+
+
+def test_a_damaged_file_of_processes_is_named_and_a_stop_removes_it(tmp_path: Path) -> None:
+    write_running(tmp_path, Running("http://u", "http://p0", "embedded", {"decide": 1}))
+    path = tmp_path / "run" / "processes.json"
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(StateDamagedError, match=r"processes.json does not decode; restart `carillon up`"):
+        read_running(tmp_path)
+    forget_processes(tmp_path)
+    assert read_running(tmp_path) is None
