@@ -26,7 +26,7 @@ class Refusal(NamedTuple):
     passes: bool
 
 
-class _Line(msgspec.Struct):
+class _RefusedLine(msgspec.Struct):
     detail: str
     passes: bool
 
@@ -59,7 +59,7 @@ def refused_in(lines: Iterable[str]) -> Refusal | None:
     for line in reversed([*lines]):
         if _MARK in line:
             try:
-                found = msgspec.json.decode(line, type=_Line)
+                found = msgspec.json.decode(line, type=_RefusedLine)
             except msgspec.MsgspecError:
                 continue  # a full disk cuts lines off
             return Refusal(found.detail, found.passes)
