@@ -121,7 +121,7 @@ async def _told_of_an_error(code: int) -> list[tuple[str, bool]]:
         tasks = []
         for number in range(4):
             tasks.append(asyncio.create_task(transport.request(Request(f"/{number}", {}, b"{}"), DEADLINE)))
-            await asyncio.to_thread(wait_for, lambda: bool(connections and len(connections[0].read) == len(tasks)))  # noqa: B023
+            await asyncio.to_thread(wait_for, lambda: bool(connections and len(connections[0].read) == len(tasks)))
         connections[0].go_away(last=3, code=code)
         connections[0].close()
         return await _errors(tasks)
